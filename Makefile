@@ -1,0 +1,30 @@
+# `make demo` runs the main job, `make test` the tests; each sets up .venv first. Nothing else is needed before either.
+PYTHON := $(shell for p in python3.11 python3.10 python3.9 python3 python; do \
+	"$$p" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null && command -v "$$p" && break; done)
+BIN := .venv/bin
+READY := .venv/ready
+WORK_DIR ?= runs/digits
+
+.PHONY: demo test lint format clean-venv
+.DEFAULT_GOAL := demo
+
+demo: $(READY)
+	$(BIN)/python main.py --flagfile=flags/presets/digits.flags --work_dir=$(WORK_DIR)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(READY): requirements.txt requirements-dev.txt constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: Python 3.9, 3.10 or 3.11 is needed and none was found on the PATH: install one and run make again" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	@touch $(READY)

@@ -1,0 +1,192 @@
+"""Every record's schema and every shard's file name, once (RELEASE section 7), and reading and writing whole shards.
+
+Shards are GZIP-less TFRecords of `tf.train.Example`. A shard appears under its final name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import uuid
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from errors import UserError
+
+IMAGE = "image/encoded"
+CLASS_LABEL = "image/class/label"
+PROBABILITIES = "probabilities"
+CLASSES = "classes"
+LABEL = "label"
+CONFIDENCE = "prob"
+
+SHARD_PATTERN = "{prefix}-{shard:05d}-of-{num_shards:05d}"
+
+
+def _bytes(value: bytes) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def _int(value: int) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(value)]))
+
+
+def _floats(values: Iterable[float]) -> tf.train.Feature:
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+
+
+def _serialize(features: dict[str, tf.train.Feature]) -> bytes:
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
+
+
+def labeled_example(encoded: bytes, label: int) -> bytes:
+    """A labeled image; `label` is 1-based, as in the release."""
+    return _serialize({IMAGE: _bytes(encoded), CLASS_LABEL: _int(label)})
+
+
+def unlabeled_example(encoded: bytes) -> bytes:
+    """An image without a label."""
+    return _serialize({IMAGE: _bytes(encoded)})
+
+
+def prediction_example(probabilities: np.ndarray) -> bytes:
+    """Soft label of one image: float32 [C]; its argmax is stored beside it."""
+    return _serialize({PROBABILITIES: _floats(probabilities), CLASSES: _int(int(np.argmax(probabilities)))})
+
+
+def filtered_example(encoded: bytes, probabilities: np.ndarray) -> bytes:
+    """An image with its soft label, the argmax (0-based) and its confidence."""
+    label = int(np.argmax(probabilities))
+    return _serialize(
+        {
+            IMAGE: _bytes(encoded),
+            PROBABILITIES: _floats(probabilities),
+            LABEL: _int(label),
+            CONFIDENCE: _floats([probabilities[label]]),
+        }
+    )
+
+
+def shard_name(prefix: str, shard: int, num_shards: int) -> str:
+    """`train-00000-of-01024`: labeled and unlabeled input."""
+    return SHARD_PATTERN.format(prefix=prefix, shard=shard, num_shards=num_shards)
+
+
+def prediction_name(prefix: str, shard: int, num_shards: int, worker: int) -> str:
+    """`train-info-00000-of-00128-00000`: predictions that worker `worker` made for one shard."""
+    return f"{shard_name(prefix + '-info', shard, num_shards)}-{worker:05d}"
+
+
+def prediction_count_name(shard: int, num_shards: int, worker: int) -> str:
+    """`info-00000-of-00128-00000.txt`: JSON {"image_num": n} beside a prediction shard."""
+    return f"{shard_name('info', shard, num_shards)}-{worker:05d}.txt"
+
+
+def filtered_name(prefix: str, task: int, shard: int, num_shards: int) -> str:
+    """`train-0-00000-of-00128`: filtered and balanced records."""
+    return shard_name(f"{prefix}-{task}", shard, num_shards)
+
+
+def find_shards(directories: str, pattern: str, flag: str) -> list[str]:
+    """Sorted files that match `pattern` in any of the `;`-separated directories.
+
+    Raises:
+      UserError: a directory matches nothing (says which pattern, and the flag to change).
+    """
+    found: list[str] = []
+    for directory in directories.split(";"):
+        full = os.path.join(directory, pattern)
+        matches = [path for path in tf.io.gfile.glob(full) if not is_temporary(path)]
+        if not matches:
+            raise UserError(f"--{flag}: no file matches {full}")
+        found += sorted(matches)
+    return found
+
+
+def is_temporary(path: str) -> bool:
+    """Whether `path` is a file that is still being written."""
+    return ".writing-" in os.path.basename(path)
+
+
+@contextlib.contextmanager
+def whole_file(path: str) -> Iterator[str]:
+    """Yields a temporary path beside `path` that is renamed to it on success and removed on failure."""
+    temporary = f"{path}.writing-{uuid.uuid4().hex[:12]}"
+    try:
+        yield temporary
+        tf.io.gfile.rename(temporary, path, overwrite=True)
+    except BaseException:
+        with contextlib.suppress(tf.errors.OpError, OSError):
+            tf.io.gfile.remove(temporary)
+        raise
+
+
+def write_shard(path: str, examples: Iterable[bytes]) -> int:
+    """Writes serialised examples as the shard `path`, which appears only when whole; returns their number."""
+    count = 0
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    with whole_file(path) as temporary:
+        with tf.io.TFRecordWriter(temporary) as writer:
+            for example in examples:
+                writer.write(example)
+                count += 1
+    return count
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes a text file that appears only when whole."""
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    with whole_file(path) as temporary, tf.io.gfile.GFile(temporary, "w") as file:
+        file.write(text)
+
+
+def read_shard(path: str) -> Iterator[bytes]:
+    """Yields the serialised examples of one shard.
+
+    Raises:
+      UserError: truncated or corrupt, with file, record number and byte offset.
+    """
+    offset = 0
+    iterator = tf.compat.v1.io.tf_record_iterator(path) if False else tf.data.TFRecordDataset(path).as_numpy_iterator()
+    number = 0
+    while True:
+        try:
+            record = next(iterator)
+        except StopIteration:
+            return
+        except tf.errors.DataLossError as error:
+            raise corrupt_record(path, number, offset) from error
+        yield record
+        offset += len(record) + 16
+        number += 1
+
+
+def corrupt_record(path: str, number: int, offset: int) -> UserError:
+    """The error for a record that cannot be read."""
+    return UserError(
+        f"{path}: record {number} at byte {offset} is truncated or corrupt; "
+        "write the file again, or pass --skip_corrupt_records to leave such records out"
+    )
+
+
+def count_records(path: str) -> int:
+    """Number of records of a shard, from the length fields alone (no payload is read).
+
+    Raises:
+      UserError: truncated, with record number and byte offset.
+    """
+    size = tf.io.gfile.stat(path).length
+    count = offset = 0
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while offset < size:
+            file.seek(offset)
+            header = file.read(8)
+            length = struct.unpack("<Q", header)[0] if len(header) == 8 else size
+            if offset + length + 16 > size:
+                raise corrupt_record(path, count, offset)
+            offset += length + 16
+            count += 1
+    return count

@@ -1,0 +1,117 @@
+"""What a task is: its classes, pixels, statistics and splits. No TensorFlow here.
+
+Known tasks stand in `TASKS`; `--mode=prepare` writes the same fields into `task.json` beside the records, and `load_task`
+lets those win, so that a prepared folder describes itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from typing import Any, Optional
+
+from efficientnet.variants import IMAGENET_MEAN, IMAGENET_STD
+from errors import UserError
+
+TASK_FILE = "task.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One classification task.
+
+    Attributes:
+      name: the task's name.
+      num_classes: number of classes; labels in records are 1..num_classes.
+      mean, std: per RGB channel, in units of 1/255 of the pixel range.
+      image_size: input pixels of the small-image model; None where the variant's own size is used.
+      small_image_model: whether images enter as they are (no crop, no resize).
+      flip: whether a mirrored image keeps its class.
+      num_images: images of each split ("train", "test", ...); a split that is absent is counted when needed.
+      eval_split: the split that `eval` uses.
+      class_names: one name a class, or empty.
+    """
+
+    name: str
+    num_classes: int
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    image_size: Optional[int] = None
+    small_image_model: bool = False
+    flip: bool = True
+    num_images: dict[str, int] = dataclasses.field(default_factory=dict)
+    eval_split: str = "test"
+    class_names: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The task as JSON-able values."""
+        return dataclasses.asdict(self)
+
+
+SVHN_MEAN = (0.4376821, 0.4437697, 0.47280442)
+SVHN_STD = (0.19803012, 0.20101562, 0.19703614)
+
+TASKS = {
+    "imagenet": Task(
+        name="imagenet",
+        num_classes=1000,
+        num_images={"train": 1281167, "validation": 50000},
+        eval_split="validation",
+    ),
+    "svhn": Task(
+        name="svhn",
+        num_classes=10,
+        mean=SVHN_MEAN,
+        std=SVHN_STD,
+        image_size=32,
+        small_image_model=True,
+        flip=False,
+        num_images={"train": 69257, "dev": 4000, "test": 26032},
+        class_names=tuple("0123456789"),
+    ),
+    # Statistics of the 1,297 pool images (no test image), white strokes on black, at 16 pixels.
+    "digits": Task(
+        name="digits",
+        num_classes=10,
+        image_size=16,
+        small_image_model=True,
+        flip=False,
+        class_names=tuple("0123456789"),
+    ),
+    "folder": Task(name="folder", num_classes=0),
+}
+
+
+def load_task(name: str, data_dir: str = "") -> Task:
+    """The task `name`, completed by `task.json` in `data_dir` where there is one.
+
+    Raises:
+      UserError: unknown name, or a task.json of another task.
+    """
+    if name not in TASKS:
+        raise UserError(f"--task_name: got {name!r}, expected one of {', '.join(TASKS)}")
+    path = os.path.join(data_dir, TASK_FILE) if data_dir else ""
+    text = _read_text(path) if path else None
+    if text is None:
+        return TASKS[name]
+    values = json.loads(text)
+    if values["name"] != name:
+        raise UserError(f"--task_name: got {name!r}, but {path} describes the task {values['name']!r}")
+    for key in ("mean", "std", "class_names"):
+        values[key] = tuple(values[key])
+    return Task(**values)
+
+
+def _read_text(path: str) -> Optional[str]:
+    if "://" in path:
+        import tensorflow as tf
+
+        if not tf.io.gfile.exists(path):
+            return None
+        with tf.io.gfile.GFile(path) as file:
+            return file.read()
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8") as file:
+        return file.read()
