@@ -149,9 +149,8 @@ def read_shard(path: str) -> Iterator[bytes]:
     Raises:
       UserError: truncated or corrupt, with file, record number and byte offset.
     """
-    offset = 0
-    iterator = tf.compat.v1.io.tf_record_iterator(path) if False else tf.data.TFRecordDataset(path).as_numpy_iterator()
-    number = 0
+    iterator = tf.data.TFRecordDataset(path).as_numpy_iterator()
+    number = offset = 0
     while True:
         try:
             record = next(iterator)

@@ -1,0 +1,261 @@
+"""Frozen dataclasses that carry what the flags say to the rooms, so that nothing below reads FLAGS. No TensorFlow here."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Optional
+
+from data.tasks import Task
+from efficientnet.variants import ModelConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """RandAugment of one stream.
+
+    Attributes:
+      enabled: False trains on crops and flips alone.
+      layers: ops applied in sequence (`randaug_layer`).
+      magnitude: level M (`randaug_mag`); may exceed 10.
+      cutout: whether Cutout is among the ops.
+    """
+
+    enabled: bool = True
+    layers: int = 2
+    magnitude: float = 27.0
+    cutout: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where a training's images come from and how they are prepared.
+
+    Attributes:
+      task: classes, statistics and splits.
+      label_data_dir: directory of labeled shards (`;` separates several).
+      unlabel_data_dir: directory of filtered shards (offline) or of plain images (with an online teacher); "" for none.
+      image_size: pixels at which the network sees images.
+      small_image_model: images enter as they are stored.
+      augment, unlabeled_augment: RandAugment of each stream.
+      remove_aug: train on the evaluation preprocessing.
+      teacher_image_size: when an online teacher is set, the pixels of the second copy; None otherwise.
+      num_train_shards: how many of the labeled shards are used; None for all.
+      use_cache: keep the labeled records (encoded) in memory.
+      skip_corrupt_records: count unreadable records and go on instead of stopping.
+      seed: every random choice follows from it and from the position in the stream.
+    """
+
+    task: Task
+    label_data_dir: str
+    unlabel_data_dir: str = ""
+    image_size: int = 224
+    small_image_model: bool = False
+    augment: AugmentConfig = AugmentConfig()
+    unlabeled_augment: AugmentConfig = AugmentConfig()
+    remove_aug: bool = False
+    teacher_image_size: Optional[int] = None
+    num_train_shards: Optional[int] = None
+    use_cache: bool = True
+    skip_corrupt_records: bool = False
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """Loss, optimiser and schedule (RELEASE sections 5, 6).
+
+    Attributes:
+      train_steps: steps of the whole schedule, `train_ratio` already multiplied in.
+      train_batch_size: labeled images a step, over all replicas.
+      num_train_images: labeled images of an epoch.
+      train_last_step_num: n > 0 trains only the last n steps of the schedule; -1 all.
+      (the others: the flags of the same names)
+    """
+
+    train_steps: int
+    train_batch_size: int
+    num_train_images: int
+    train_ratio: float = 1.0
+    base_learning_rate: float = 0.016
+    final_base_lr: Optional[float] = None
+    train_last_step_num: int = -1
+    weight_decay: float = 1e-5
+    label_smoothing: float = 0.1
+    moving_average_decay: float = 0.9999
+    unlabel_ratio: float = 0.0
+    teacher_softmax_temp: float = -1.0
+    label_data_sample_prob: float = 1.0
+
+    @property
+    def steps_to_train(self) -> int:
+        """How many steps this run takes from its start."""
+        return self.train_last_step_num if self.train_last_step_num > 0 else self.train_steps
+
+    @property
+    def first_schedule_step(self) -> int:
+        """Where the run enters the schedule."""
+        return self.train_steps - self.steps_to_train
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceConfig:
+    """Which devices to run on.
+
+    Attributes:
+      use_tpu, tpu, tpu_zone, gcp_project: the flags of the same names.
+      bfloat16: activations in bfloat16 (decided by flag and device before a model is built).
+      num_shards_per_group: replicas whose batch-norm statistics are averaged together; -1 is RELEASE's rule.
+    """
+
+    use_tpu: bool = True
+    tpu: str = ""
+    tpu_zone: str = ""
+    gcp_project: str = ""
+    use_bfloat16: Optional[bool] = None
+    num_shards_per_group: int = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """One training: `train`, `eval` and `train_and_eval`, and each network of `iterate`.
+
+    Attributes:
+      teacher: an online teacher's network, with `teacher_path` its checkpoint; None without one.
+      init_path: checkpoint whose averages the weights start from; "" for a fresh start.
+      reset_head: leave the classifier of `init_path` out.
+      train, evaluate: what the mode does.
+    """
+
+    title: str
+    model: ModelConfig
+    data: DataConfig
+    optimizer: OptimizerConfig
+    model_dir: str
+    device: DeviceConfig = DeviceConfig()
+    teacher: Optional[ModelConfig] = None
+    teacher_path: str = ""
+    init_path: str = ""
+    reset_head: bool = False
+    train: bool = True
+    evaluate: bool = True
+    eval_batch_size: int = 8
+    steps_per_eval: int = 3000
+    save_checkpoints_steps: int = 1000
+    keep_checkpoint_max: int = 5
+    iterations_per_loop: int = 1000
+    log_step_count_steps: int = 64
+    num_eval_images: Optional[int] = None
+    eval_split: str = "test"
+    use_averages: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """Soft labels for unlabeled shards (RELEASE section 8).
+
+    Attributes:
+      checkpoint: a checkpoint prefix or a model_dir.
+      input_dir: directory of the images' shards (`;` separates several).
+      output_dir: where prediction records go (`--output_dir`); with `reassign_label`, the relabeled filtered records.
+      info_dir: where the counts go; output_dir where "".
+      shard_ids: which of the `num_shards` input shards; None for all.
+      total_replicas, worker_id: this process takes every total_replicas-th record, from worker_id on.
+      samples_per_class: how many images a class are saved as JPEGs to look at.
+    """
+
+    title: str
+    model: ModelConfig
+    checkpoint: str
+    input_dir: str
+    output_dir: str
+    image_size: int
+    info_dir: str = ""
+    file_prefix: str = "train"
+    num_shards: int = 128
+    shard_ids: Optional[tuple[int, ...]] = (0,)
+    total_replicas: int = 1
+    worker_id: int = 0
+    batch_size: int = 8
+    reassign_label: bool = False
+    skip_corrupt_records: bool = False
+    samples_per_class: int = 30
+    class_names: tuple[str, ...] = ()
+    use_averages: bool = True
+    device: DeviceConfig = DeviceConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class BalanceConfig:
+    """Filter and balance (RELEASE section 9).
+
+    Attributes:
+      input_dir: directory of the images' shards that were predicted on.
+      prediction_dir: directory of the prediction shards.
+      output_dir: filtered shards go to `<output_dir>/data/`, statistics to `<output_dir>/stats.json`.
+      num_classes: length that every soft label must have.
+      num_image: records of every class that has a candidate.
+      min_threshold, max_prob: confidence limits of a candidate (>= and <=).
+      upsample: duplicate where candidates are fewer than num_image.
+      use_all: every candidate once.
+      only_get_stats: write statistics and thresholds and stop.
+      num_shards: input shards (and output shards); the pattern is `<file_prefix>-SSSSS-of-NNNNN`.
+      only_use_num_shards: use only the first so many shards; -1 all.
+      beam_args: passed on to Beam.
+    """
+
+    title: str
+    input_dir: str
+    prediction_dir: str
+    output_dir: str
+    num_classes: int
+    num_image: int = 1300
+    min_threshold: float = 0.0
+    max_prob: float = 2.0
+    upsample: bool = True
+    use_all: bool = False
+    only_get_stats: bool = False
+    file_prefix: str = "train"
+    num_shards: int = 128
+    only_use_num_shards: int = -1
+    seed: int = 0
+    beam_args: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareConfig:
+    """Building a task's records.
+
+    Attributes:
+      data_dir: receives `task.json`, `labeled/` and `unlabeled/`.
+      num_labeled: labeled training images, the same number of every class; the rest of the pool is unlabeled.
+      num_test_images: held-out images.
+      num_shards: shards of the unlabeled set.
+      source_dir: the user's own files, for tasks that read some.
+    """
+
+    task_name: str
+    data_dir: str
+    num_labeled: int
+    num_test_images: int = 500
+    num_shards: int = 4
+    seed: int = 0
+    source_dir: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundConfig:
+    """One round: the teacher predicts, the records are balanced, the student trains."""
+
+    predict: PredictConfig
+    balance: BalanceConfig
+    student: TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class IterateConfig:
+    """The whole loop; every stage's folder lies under `work_dir` (see `pseudo_label/rounds.py`)."""
+
+    work_dir: str
+    teacher: TrainConfig
+    rounds: tuple[RoundConfig, ...]
+    prepare: Optional[PrepareConfig] = None
