@@ -1,0 +1,97 @@
+"""`--mode=prepare`: builds the records of a task under one folder, which then describes itself.
+
+data_dir/task.json                          the Task, with its statistics and the number of images of every split
+data_dir/labeled/train-SSSSS-of-NNNNN       and test-, dev- or validation- beside it
+data_dir/unlabeled/train-SSSSS-of-NNNNN
+data_dir/unlabeled/labels_for_report.json   true labels (0-based) a shard, where known; training never reads them
+data_dir/prepare.json                       what the folder was prepared with, and whether it is whole; written last
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from data.tasks import TASK_FILE, TASKS
+from errors import UserError
+
+if TYPE_CHECKING:
+    from flags.config import PrepareConfig
+
+MARKER = "prepare.json"
+
+# Each module has `check(config)`, which raises UserError before anything is written, and `write(config)`, which returns
+# the shards that it wrote: {path below data_dir: number of records}.
+PREPARERS = {
+    "digits": "data.prepare.digits",
+}
+
+
+def prepare(config: PrepareConfig) -> None:
+    """Writes the task's records under `config.data_dir`, or says that they are there already.
+
+    A run that was interrupted is taken up again by the same command.
+
+    Raises:
+      UserError: a task that cannot be prepared; a folder that holds something else or cannot be written to; a number
+        that does not fit the task.
+    """
+    from data import records
+    from data.prepare import shards
+
+    if config.task_name not in PREPARERS:
+        known = "" if config.task_name in TASKS else " (an unknown task)"
+        raise UserError(
+            f"--task_name: got {config.task_name!r}{known}, but --mode=prepare can build only {', '.join(PREPARERS)}"
+        )
+    settings = {key: value for key, value in dataclasses.asdict(config).items() if key != "data_dir"}
+    earlier = _earlier(config.data_dir, settings)
+    if earlier.get("finished") and shards.all_there(config.data_dir, [TASK_FILE, *earlier["records"]]):
+        print(f"{config.data_dir}: {config.task_name} is already prepared with these settings, nothing to do")
+        return
+    module = importlib.import_module(PREPARERS[config.task_name])
+    module.check(config)
+    marker = os.path.join(config.data_dir, MARKER)
+    with shards.writing_to(config.data_dir):
+        records.write_text(marker, _as_text({"settings": settings, "finished": False}))
+        written = module.write(config)
+        shards.verify(config.data_dir, written)
+        records.write_text(marker, _as_text({"settings": settings, "finished": True, "records": written}))
+    print(f"{config.data_dir}: prepared {config.task_name}, {sum(written.values()):,} images in {len(written)} shards")
+
+
+def _earlier(data_dir: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """What the marker of an earlier run says; raises UserError where the folder must not be written to."""
+    import tensorflow as tf
+
+    marker = os.path.join(data_dir, MARKER)
+    if not tf.io.gfile.exists(marker):
+        others = [
+            name for name in (TASK_FILE, "labeled", "unlabeled") if tf.io.gfile.exists(os.path.join(data_dir, name))
+        ]
+        if others:
+            raise UserError(
+                f"--data_dir: {os.path.join(data_dir, others[0])} was not written by --mode=prepare and would be "
+                "overwritten; choose an empty folder"
+            )
+        return {}
+    try:
+        with tf.io.gfile.GFile(marker) as file:
+            earlier = json.load(file)
+        before = earlier["settings"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{marker}: not what --mode=prepare writes ({error}); choose an empty --data_dir") from error
+    for key, value in settings.items():
+        if before.get(key) != value:
+            raise UserError(
+                f"--data_dir: {data_dir} was prepared with {key}={before.get(key)!r}, got --{key}={value!r}; "
+                "choose another folder or the same settings"
+            )
+    return earlier
+
+
+def _as_text(values: dict[str, Any]) -> str:
+    return json.dumps(values, indent=2, sort_keys=True) + "\n"

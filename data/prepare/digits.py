@@ -1,0 +1,138 @@
+"""`digits`: the 1,797 real handwritten digits (UCI, 8 x 8 pixels) that scikit-learn carries; nothing is downloaded.
+
+They are enlarged to 16 x 16 because an EfficientNet halves its input five times.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from data import records
+from data.prepare import shards
+from data.tasks import TASK_FILE, TASKS
+from errors import UserError
+
+if TYPE_CHECKING:
+    from flags.config import PrepareConfig
+
+TASK = TASKS["digits"]
+PIXELS = 16
+STORED_MAXIMUM = 16.0
+
+
+class Split(NamedTuple):
+    """Indices of each split, int64: labeled in class order, unlabeled and test in random order."""
+
+    labeled: np.ndarray
+    unlabeled: np.ndarray
+    test: np.ndarray
+
+
+def check(config: PrepareConfig) -> None:
+    """Raises UserError where the numbers asked for do not fit the task, before anything is written."""
+    _, labels = load()
+    split(labels, config.num_labeled, config.num_test_images, config.num_shards, config.seed)
+
+
+def write(config: PrepareConfig) -> dict[str, int]:
+    """Writes task.json, the labeled, test and unlabeled shards and labels_for_report.json; returns {shard: records}."""
+    images, labels = load()
+    parts = split(labels, config.num_labeled, config.num_test_images, config.num_shards, config.seed)
+    encoded = [encode_png(image) for image in images]
+
+    def labeled(index: int) -> bytes:
+        return records.labeled_example(encoded[index], int(labels[index]) + 1)
+
+    def unlabeled(index: int) -> bytes:
+        return records.unlabeled_example(encoded[index])
+
+    # Mixed, so that a reader that stops early does not see one class alone.
+    training = np.random.default_rng((config.seed, 1)).permutation(parts.labeled)
+    written = shards.write_shards(config.data_dir, "labeled/train", list(training), 1, labeled)
+    written |= shards.write_shards(config.data_dir, "labeled/test", list(parts.test), 1, labeled)
+    written |= shards.write_shards(
+        config.data_dir, "unlabeled/train", list(parts.unlabeled), config.num_shards, unlabeled
+    )
+
+    truth = {
+        records.shard_name("train", shard, config.num_shards): listed
+        for shard, listed in enumerate(shards.spread(labels[parts.unlabeled].tolist(), config.num_shards))
+    }
+    records.write_text(os.path.join(config.data_dir, "unlabeled", "labels_for_report.json"), json.dumps(truth) + "\n")
+    pool = images[np.concatenate([parts.labeled, parts.unlabeled])] / 255.0
+    task = dataclasses.replace(
+        TASK,
+        image_size=PIXELS,
+        mean=_rounded(pool.mean(axis=(0, 1, 2))),
+        std=_rounded(pool.std(axis=(0, 1, 2))),
+        num_images={"train": len(parts.labeled), "unlabeled": len(parts.unlabeled), "test": len(parts.test)},
+    )
+    records.write_text(os.path.join(config.data_dir, TASK_FILE), json.dumps(task.to_json(), indent=2) + "\n")
+    return written
+
+
+def load() -> tuple[np.ndarray, np.ndarray]:
+    """All digits: uint8 [1797, 16, 16, 3], white strokes on black, and labels int64 [1797] in 0..9."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return np.stack([enlarge(image) for image in digits.images]), digits.target.astype(np.int64)
+
+
+def enlarge(image: np.ndarray) -> np.ndarray:
+    """Float [8, 8] in 0..16 to uint8 [16, 16, 3], bicubic; in floats, so that what overshoots is clipped only once."""
+    scaled = Image.fromarray((image * (255.0 / STORED_MAXIMUM)).astype(np.float32))
+    grey = np.asarray(scaled.resize((PIXELS, PIXELS), Image.Resampling.BICUBIC))
+    return np.repeat(np.clip(np.rint(grey), 0, 255).astype(np.uint8)[..., np.newaxis], 3, axis=-1)
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """PNG of a uint8 [H, W, 3] image."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format="PNG")
+    return file.getvalue()
+
+
+def split(labels: np.ndarray, num_labeled: int, num_test: int, num_shards: int, seed: int) -> Split:
+    """Draws the test images, then as many labeled ones of every class; the rest is unlabeled.
+
+    The test images do not depend on `num_labeled`, and a larger `num_labeled` only adds to a smaller one's images.
+
+    Raises:
+      UserError: a number that cannot be met, with the flag and what is possible.
+    """
+    most = len(labels) - TASK.num_classes
+    if not 1 <= num_test <= most:
+        raise UserError(f"--num_test_images: got {num_test}, expected 1 to {most} of the {len(labels)} digits")
+    order = np.random.default_rng(seed).permutation(len(labels))
+    test, pool = order[:num_test], order[num_test:]
+    by_class = [pool[labels[pool] == label] for label in range(TASK.num_classes)]
+    available = min(len(members) for members in by_class)
+    if num_labeled < TASK.num_classes or num_labeled % TASK.num_classes:
+        raise UserError(
+            f"--num_labeled: got {num_labeled}, expected a positive multiple of {TASK.num_classes}, "
+            f"the same number of every class, at most {available * TASK.num_classes}"
+        )
+    each = num_labeled // TASK.num_classes
+    if each > available:
+        raise UserError(
+            f"--num_labeled: got {num_labeled}, expected at most {available * TASK.num_classes}: "
+            f"{num_test} test images leave {available} of the rarest class"
+        )
+    labeled = np.concatenate([members[:each] for members in by_class])
+    unlabeled = pool[~np.isin(pool, labeled)]
+    if not 1 <= num_shards <= len(unlabeled):
+        raise UserError(f"--num_shards: got {num_shards}, expected 1 to {len(unlabeled)}, the unlabeled images")
+    return Split(labeled, unlabeled, test)
+
+
+def _rounded(values: np.ndarray) -> tuple[float, float, float]:
+    red, green, blue = (round(float(value), 6) for value in values)
+    return red, green, blue

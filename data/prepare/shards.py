@@ -1,0 +1,91 @@
+"""What preparing any task needs: spreading items over shards, writing them with progress, checking what was written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Callable, TypeVar
+
+import tensorflow as tf
+
+from data import records
+from errors import UserError
+from reporting.progress import progress
+
+Item = TypeVar("Item")
+
+
+def spread(items: Sequence[Item], num_shards: int) -> list[Sequence[Item]]:
+    """Deals items out like cards: shard s has items s, s + num_shards, ..."""
+    return [items[shard::num_shards] for shard in range(num_shards)]
+
+
+def write_shards(
+    data_dir: str,
+    prefix: str,
+    items: Sequence[Item],
+    num_shards: int,
+    serialize: Callable[[Item], bytes],
+) -> dict[str, int]:
+    """Writes `<prefix>-SSSSS-of-NNNNN` below `data_dir`, leaving out what an interrupted run already wrote.
+
+    Args:
+      data_dir: the task's folder.
+      prefix: folder and name of the shards, e.g. `labeled/train`.
+      items: whatever `serialize` turns into one serialised example each; dealt out by `spread`.
+      num_shards: number of shards.
+      serialize: makes the example.
+
+    Returns:
+      {path of a shard below data_dir: number of records}.
+    """
+    written: dict[str, int] = {}
+    with progress(f"writing {prefix}", len(items), "images") as bar:
+
+        def examples(shard_items: Sequence[Item]) -> Iterator[bytes]:
+            for item in shard_items:
+                yield serialize(item)
+                bar.update(1)
+
+        for shard, shard_items in enumerate(spread(items, num_shards)):
+            name = records.shard_name(prefix, shard, num_shards)
+            path = os.path.join(data_dir, name)
+            if tf.io.gfile.exists(path) and records.count_records(path) == len(shard_items):
+                bar.update(len(shard_items))
+            else:
+                records.write_shard(path, examples(shard_items))
+            written[name] = len(shard_items)
+    return written
+
+
+def all_there(data_dir: str, names: Iterable[str]) -> bool:
+    """Whether every file still exists."""
+    return all(tf.io.gfile.exists(os.path.join(data_dir, name)) for name in names)
+
+
+def verify(data_dir: str, written: dict[str, int]) -> None:
+    """Counts the records of every shard again.
+
+    Raises:
+      UserError: another number than was written, or a truncated shard.
+    """
+    for name, expected in written.items():
+        path = os.path.join(data_dir, name)
+        count = records.count_records(path)
+        if count != expected:
+            raise UserError(f"{path}: got {count} records, expected {expected}; remove the file and prepare again")
+
+
+@contextlib.contextmanager
+def writing_to(data_dir: str) -> Iterator[None]:
+    """Turns a failure to write (no permission, no space, not a folder) into one line.
+
+    Raises:
+      UserError: instead of the operating system's or TensorFlow's error.
+    """
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        reason = error.message if isinstance(error, tf.errors.OpError) else str(error)
+        raise UserError(f"--data_dir: cannot write to {data_dir}: {reason}; choose a writable folder") from error
