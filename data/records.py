@@ -171,6 +171,11 @@ def corrupt_record(path: str, number: int, offset: int) -> UserError:
     )
 
 
+def image_of(example: bytes) -> bytes:
+    """The encoded image of any record of ours."""
+    return tf.train.Example.FromString(example).features.feature[IMAGE].bytes_list.value[0]
+
+
 def count_records(path: str) -> int:
     """Number of records of a shard, from the length fields alone (no payload is read).
 

@@ -1,0 +1,397 @@
+"""Shards to batches: the labeled stream, the unlabeled stream, both joined, and the evaluation stream.
+
+A training stream is cut into segments of a fixed number of steps. Everything random in a segment (file order, shuffle,
+crops, augmentation) follows from (seed, segment, position), so that a run that continues at any step sees exactly the
+batches that an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Optional
+
+import tensorflow as tf
+
+from data import preprocessing, records
+from data.config import AugmentConfig, DataConfig
+from errors import UserError
+
+LABELED_PATTERN = "train-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9]"
+FILTERED_PATTERN = "train-[0-9]*-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9]"
+UNLABELED_PATTERN = "*-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9]"
+
+CACHE_LIMIT = 1 << 30  # bytes of encoded records that a stream keeps in memory
+SHUFFLE_BYTES = 256 << 20  # bytes that a shuffle buffer may hold
+MAX_SHUFFLE = 100_000
+READ_CYCLE = 16  # files that are read in turn
+
+Record = dict[str, tf.Tensor]
+Parse = Callable[[Record], dict[str, tf.Tensor]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pipeline:
+    """This process's share of every global batch: pipeline `index` of `count`."""
+
+    index: int = 0
+    count: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Segments:
+    """How a training stream is cut.
+
+    Attributes:
+      first_step: the step at which the stream starts.
+      steps: steps of a segment (the distance between checkpoints).
+    """
+
+    first_step: int
+    steps: int
+
+
+# --- errors that name file and record -------------------------------------------------------------------------------
+
+OPEN, CLOSE = "<<", ">>"
+
+
+def check(condition: tf.Tensor, message: Callable[[], tf.Tensor]) -> tf.Operation:
+    """Stops the pipeline with a message made only on failure; `explain` finds it in the error."""
+    return tf.cond(
+        condition,
+        lambda: True,
+        lambda: _fail(tf.strings.join([OPEN, message(), CLOSE])),
+    )
+
+
+def _fail(message: tf.Tensor) -> bool:
+    with tf.control_dependencies([tf.debugging.Assert(False, [message], summarize=1)]):
+        return tf.identity(True)
+
+
+def explain(error: tf.errors.OpError, files: list[str]) -> UserError:
+    """The one line for an error that a stream raised: what `check` said, or the first record that cannot be read."""
+    text = str(error)
+    if OPEN in text and CLOSE in text:
+        return UserError(text[text.index(OPEN) + len(OPEN) : text.index(CLOSE)])
+    for path in files:
+        if not tf.io.gfile.exists(path):
+            return UserError(f"{path}: the file is gone; put it back and run the same command again")
+        for number, record in enumerate(records.read_shard(path)):
+            try:
+                preprocessing.decode(records.image_of(record))
+            except tf.errors.InvalidArgumentError:
+                return UserError(
+                    f"{path}: record {number} holds an image that cannot be decoded (JPEG, PNG, GIF and BMP can); write "
+                    "the file again without it, or pass --skip_corrupt_records to leave such records out"
+                )
+    return UserError(f"reading {files[0]} and the {len(files) - 1} files after it failed: {text.splitlines()[0]}")
+
+
+# --- parsing --------------------------------------------------------------------------------------------------------
+
+
+def parse_labeled(record: Record, num_classes: int) -> dict[str, tf.Tensor]:
+    """{"encoded" string, "label" int32 0-based}; the stored label is 1-based."""
+    features = tf.io.parse_single_example(
+        record["example"],
+        {
+            records.IMAGE: tf.io.FixedLenFeature([], tf.string),
+            records.CLASS_LABEL: tf.io.FixedLenFeature([], tf.int64, default_value=-1),
+        },
+    )
+    label = features[records.CLASS_LABEL]
+    in_range = check(
+        (label >= 1) & (label <= num_classes),
+        lambda: tf.strings.format(
+            "{}: record {} has "
+            + records.CLASS_LABEL
+            + " {}, expected 1 to "
+            + f"{num_classes}; write the file again, "
+            "or set --num_label_classes",
+            [record["file"], record["number"], label],
+        ),
+    )
+    with tf.control_dependencies([in_range]):
+        return {"encoded": features[records.IMAGE], "label": tf.cast(label - 1, tf.int32)}
+
+
+def parse_filtered(record: Record, num_classes: int) -> dict[str, tf.Tensor]:
+    """{"encoded" string, "probabilities" float32 [C], "label" int32 0-based}."""
+    features = tf.io.parse_single_example(
+        record["example"],
+        {
+            records.IMAGE: tf.io.FixedLenFeature([], tf.string),
+            records.PROBABILITIES: tf.io.VarLenFeature(tf.float32),
+            records.LABEL: tf.io.FixedLenFeature([], tf.int64, default_value=-1),
+        },
+    )
+    probabilities = tf.sparse.to_dense(features[records.PROBABILITIES])
+    label = features[records.LABEL]
+    right_length = check(
+        tf.size(probabilities) == num_classes,
+        lambda: tf.strings.format(
+            "{}: record {} has {} probabilities, expected " + f"{num_classes} (the classes of the task); predict and "
+            "balance again with the same task",
+            [record["file"], record["number"], tf.size(probabilities)],
+        ),
+    )
+    in_range = check(
+        (label >= 0) & (label < num_classes),
+        lambda: tf.strings.format(
+            "{}: record {} has label {}, expected 0 to " + f"{num_classes - 1}; predict and balance again",
+            [record["file"], record["number"], label],
+        ),
+    )
+    with tf.control_dependencies([right_length, in_range]):
+        return {
+            "encoded": features[records.IMAGE],
+            "probabilities": tf.ensure_shape(probabilities, [num_classes]),
+            "label": tf.cast(label, tf.int32),
+        }
+
+
+def parse_unlabeled(record: Record) -> dict[str, tf.Tensor]:
+    """{"encoded" string}."""
+    features = tf.io.parse_single_example(record["example"], {records.IMAGE: tf.io.FixedLenFeature([], tf.string)})
+    return {"encoded": features[records.IMAGE]}
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def _read_file(path: tf.Tensor) -> tf.data.Dataset:
+    return (
+        tf.data.TFRecordDataset(path, buffer_size=8 << 20)
+        .enumerate()
+        .map(lambda number, example: {"example": example, "file": path, "number": number})
+    )
+
+
+def read_records(files: tf.data.Dataset) -> tf.data.Dataset:
+    """Records of all files, `READ_CYCLE` files in turn, in an order that depends on the files' order alone."""
+    return files.interleave(
+        _read_file, cycle_length=READ_CYCLE, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+
+
+def mix_seed(*values: Any) -> tf.Tensor:
+    """Folds integers into one non-negative int64 seed."""
+    state = tf.zeros([2], tf.int64)
+    for value in values:
+        state = tf.random.stateless_uniform(
+            [2], tf.stack([state[0], tf.cast(value, tf.int64)]), maxval=tf.int64.max, dtype=tf.int64
+        )
+    return state[0]
+
+
+def _shuffle_buffer(files: list[str]) -> int:
+    records_in_first = max(1, records.count_records(files[0]))
+    size = max(1, tf.io.gfile.stat(files[0]).length // records_in_first)
+    return int(min(MAX_SHUFFLE, max(1024, SHUFFLE_BYTES // size)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Shards:
+    """The files of one stream and how they are read."""
+
+    files: list[str]
+    stream_id: int
+    seed: int
+    cache: bool
+
+
+def _positions(shards: Shards, batch: int, segments: Segments, pipeline: Pipeline) -> tf.data.Dataset:
+    """Endless records of this pipeline's share of every batch, each with its int64 [2] "seed"."""
+    by_file = pipeline.count > 1 and len(shards.files) % pipeline.count == 0
+    files = shards.files[pipeline.index :: pipeline.count] if by_file else shards.files
+    share = batch // pipeline.count
+    buffer = _shuffle_buffer(files)
+    size = sum(tf.io.gfile.stat(path).length for path in files)
+    paths = tf.data.Dataset.from_tensor_slices(files)
+    cached = read_records(paths).cache() if shards.cache and size <= CACHE_LIMIT else None
+
+    def segment_records(segment: tf.Tensor) -> tf.data.Dataset:
+        seed = mix_seed(shards.seed, shards.stream_id, segment, pipeline.index if by_file else 0)
+        if cached is None:
+            read = read_records(paths.shuffle(len(files), seed=seed))
+        else:
+            read = cached
+        count = segments.steps * (share if by_file else batch)
+        dataset = read.shuffle(buffer, seed=seed).repeat().take(count).enumerate()
+        first = segments.first_step // segments.steps
+        done = tf.where(segment == first, tf.constant(segments.first_step % segments.steps, tf.int64), 0)
+        dataset = dataset.skip(done * (share if by_file else batch))
+        if pipeline.count > 1 and not by_file:
+            dataset = dataset.filter(lambda position, _: (position % batch) // share == pipeline.index)
+        return dataset.map(lambda position, record: {**record, "seed": tf.stack([seed, position])})
+
+    first = segments.first_step // segments.steps
+    return tf.data.Dataset.range(first, tf.int64.max).flat_map(segment_records)
+
+
+# --- streams --------------------------------------------------------------------------------------------------------
+
+
+def training_files(data: DataConfig, online_teacher: bool) -> tuple[list[str], list[str]]:
+    """Labeled and unlabeled shards of a training.
+
+    Raises:
+      UserError: a directory holds none (names pattern and flag).
+    """
+    labeled = records.find_shards(data.label_data_dir, LABELED_PATTERN, "label_data_dir")
+    if data.num_train_shards is not None:
+        labeled = labeled[: data.num_train_shards]
+    if not data.unlabel_data_dir:
+        return labeled, []
+    pattern = UNLABELED_PATTERN if online_teacher else FILTERED_PATTERN
+    return labeled, records.find_shards(data.unlabel_data_dir, pattern, "unlabel_data_dir")
+
+
+def training_stream(
+    data: DataConfig,
+    labeled_batch: int,
+    unlabeled_batch: int,
+    replicas: int,
+    segments: Segments,
+    pipeline: Pipeline = Pipeline(),
+    *,
+    online_teacher: bool = False,
+) -> tf.data.Dataset:
+    """Endless joined batches, one element a replica and step.
+
+    Args:
+      data: files and preprocessing.
+      labeled_batch, unlabeled_batch: images of a step over all replicas; multiples of `replicas`. 0 unlabeled: none.
+      replicas: replicas over all pipelines; an element has batch / replicas images.
+      segments: where the stream starts and how it is cut.
+      pipeline: this process's share.
+      online_teacher: unlabeled images come without labels and with a second copy for the teacher.
+
+    Returns:
+      {"labeled": {"image" float32 [B, H, W, 3] in 0..255, "label" int32 [B]}, "unlabeled": {"image" [U, H, W, 3],
+      "probabilities" float32 [U, C], "label" int32 [U], or with an online teacher "teacher_image" [U, T, T, 3]}};
+      no "unlabeled" where its batch is 0.
+    """
+    labeled_files, unlabeled_files = training_files(data, online_teacher)
+    num_classes = data.task.num_classes
+    labeled = _images(
+        Shards(labeled_files, 0, data.seed, data.use_cache),
+        lambda record: parse_labeled(record, num_classes),
+        data,
+        data.augment,
+        (labeled_batch, replicas, segments, pipeline),
+    )
+    if not unlabeled_batch:
+        return labeled.map(lambda batch: {"labeled": batch}).prefetch(tf.data.AUTOTUNE)
+    unlabeled = _images(
+        Shards(unlabeled_files, 1, data.seed, data.use_cache),
+        parse_unlabeled if online_teacher else lambda record: parse_filtered(record, num_classes),
+        data,
+        data.unlabeled_augment,
+        (unlabeled_batch, replicas, segments, pipeline),
+        teacher_image_size=data.teacher_image_size if online_teacher else None,
+    )
+    return tf.data.Dataset.zip({"labeled": labeled, "unlabeled": unlabeled}).prefetch(tf.data.AUTOTUNE)
+
+
+def _images(
+    shards: Shards,
+    parse: Parse,
+    data: DataConfig,
+    augment: AugmentConfig,
+    shape: tuple[int, int, Segments, Pipeline],
+    teacher_image_size: Optional[int] = None,
+) -> tf.data.Dataset:
+    batch, replicas, segments, pipeline = shape
+
+    def prepare(record: Record) -> dict[str, tf.Tensor]:
+        features = parse(record)
+        encoded = features.pop("encoded")
+        image = preprocessing.training_image(
+            encoded,
+            record["seed"],
+            data.image_size,
+            small_image_model=data.small_image_model,
+            flip=data.task.flip,
+            augment=augment,
+            remove_aug=data.remove_aug,
+        )
+        if teacher_image_size is not None:
+            features["teacher_image"] = preprocessing.evaluation_image(
+                encoded, teacher_image_size, data.small_image_model
+            )
+        return {"image": image, **features}
+
+    dataset = _positions(shards, batch, segments, pipeline)
+    dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    if data.skip_corrupt_records:
+        dataset = dataset.ignore_errors(log_warning=False)
+    return dataset.batch(batch // replicas, drop_remainder=True)
+
+
+def evaluation_stream(
+    files: list[str],
+    num_classes: int,
+    image_size: int,
+    small_image_model: bool,
+    batch: int,
+    replicas: int = 1,
+    pipeline: Pipeline = Pipeline(),
+) -> tf.data.Dataset:
+    """Every labeled image once; batches have one static size and are filled up with images of weight 0.
+
+    Args:
+      files, num_classes, image_size, small_image_model: what is read, and how it is prepared.
+      batch: images of one replica's batch.
+      replicas: replicas over all pipelines; every pipeline gives the same number of batches.
+      pipeline: this process's share.
+
+    Returns:
+      {"image" float32 [batch, H, W, 3] in 0..255, "label" int32 [batch], "weight" float32 [batch] (0 for filling)}.
+    """
+
+    def prepare(record: Record) -> dict[str, tf.Tensor]:
+        features = parse_labeled(record, num_classes)
+        image = preprocessing.evaluation_image(features["encoded"], image_size, small_image_model)
+        return {"image": image, "label": features["label"], "weight": tf.constant(1.0)}
+
+    dataset = read_records(tf.data.Dataset.from_tensor_slices(files)).shard(pipeline.count, pipeline.index)
+    dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    total = sum(records.count_records(path) for path in files) if replicas > 1 else None
+    steps = None if total is None else -(-total // (batch * replicas))
+    local = replicas // pipeline.count
+    return pad_batches(dataset, batch, None if steps is None else steps * local)
+
+
+def pad_batches(dataset: tf.data.Dataset, batch: int, count: Optional[int] = None) -> tf.data.Dataset:
+    """Batches of one static size, filled up with zeros (so "weight" is 0 there); `count` of them where given."""
+    zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), dataset.element_spec)
+    filling = tf.data.Dataset.from_tensors(zeros)
+    if count is not None:
+        padded = dataset.concatenate(filling.repeat()).take(count * batch)
+    else:
+        # One batch less one of filling completes the last batch; drop_remainder then removes what is left of it.
+        padded = dataset.concatenate(filling.repeat(batch - 1))
+    return padded.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def count_labels(files: list[str], num_classes: int) -> list[int]:
+    """Labeled images of each class.
+
+    Raises:
+      UserError: a label outside the classes, or a file that cannot be read.
+    """
+    dataset = read_records(tf.data.Dataset.from_tensor_slices(files))
+    dataset = dataset.map(
+        lambda record: parse_labeled(record, num_classes)["label"], num_parallel_calls=tf.data.AUTOTUNE
+    )
+    counts = [0] * num_classes
+    try:
+        for labels in dataset.batch(4096).as_numpy_iterator():
+            for label in labels:
+                counts[label] += 1
+    except tf.errors.OpError as error:
+        raise explain(error, files) from error
+    return counts

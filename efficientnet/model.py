@@ -1,0 +1,219 @@
+"""EfficientNet b0-b7 and l2 (RELEASE section 1; Tan and Le, 2019; l2: Xie et al., 2020, appendix).
+
+Every variable bears the name that it has in the release's checkpoints, so that no map between names is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Optional
+
+import tensorflow as tf
+
+from efficientnet import layers
+from efficientnet.layers import BatchNormalization, ForwardPass, StochasticDepth
+from efficientnet.variants import Block, ModelConfig
+
+FLOAT32 = "float32"
+BFLOAT16 = "mixed_bfloat16"
+
+
+class LayerFactory:
+    """Makes and builds the layers of one network with the release's names, its initialisers and one precision policy."""
+
+    def __init__(self, seed: int, policy: str):
+        self._generator_seed = seed
+        self._count = 0
+        self._policy = tf.keras.mixed_precision.Policy(policy)
+        self.variables: dict[str, tf.Variable] = {}
+
+    def _seed(self) -> int:
+        self._count += 1
+        return self._generator_seed * 100_003 + self._count
+
+    def _build(self, layer: tf.keras.layers.Layer, scope: str, shape: Sequence[Optional[int]]) -> Any:
+        with tf.name_scope(f"{scope}/{layer.name}"):
+            layer.build(shape)
+        self.variables.update((variable.name.split(":")[0], variable) for variable in layer.variables)
+        return layer
+
+    def _kernel_initializer(self) -> tf.keras.initializers.Initializer:
+        return tf.keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal", seed=self._seed())
+
+    def convolution(
+        self, scope: str, name: str, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, bias: bool = False
+    ) -> tf.keras.layers.Conv2D:
+        """`same` convolution, normal(0, sqrt(2 / fan_out))."""
+        layer = tf.keras.layers.Conv2D(
+            outputs,
+            kernel,
+            stride,
+            padding="same",
+            use_bias=bias,
+            kernel_initializer=self._kernel_initializer(),
+            name=name,
+            dtype=self._policy,
+        )
+        return self._build(layer, scope, [None, None, None, inputs])
+
+    def depthwise(self, scope: str, channels: int, kernel: int, stride: int) -> tf.keras.layers.DepthwiseConv2D:
+        """`same` depthwise convolution; its fan_out is kernel * kernel."""
+        layer = tf.keras.layers.DepthwiseConv2D(
+            kernel,
+            stride,
+            padding="same",
+            use_bias=False,
+            depthwise_initializer=self._kernel_initializer(),
+            name="depthwise_conv2d",
+            dtype=self._policy,
+        )
+        return self._build(layer, scope, [None, None, None, channels])
+
+    def batch_norm(self, scope: str, channels: int, index: int = 0) -> BatchNormalization:
+        """The scope's `index`-th batch norm."""
+        name = "tpu_batch_normalization" + (f"_{index}" if index else "")
+        return self._build(BatchNormalization(name=name, dtype=self._policy), scope, [None, None, None, channels])
+
+    def dense(self, scope: str, inputs: int, outputs: int) -> tf.keras.layers.Dense:
+        """The classifier: uniform(+-1 / sqrt(classes))."""
+        limit = outputs**-0.5
+        initializer = tf.keras.initializers.RandomUniform(-limit, limit, seed=self._seed())
+        layer = tf.keras.layers.Dense(outputs, kernel_initializer=initializer, name="dense", dtype=self._policy)
+        return self._build(layer, scope, [None, inputs])
+
+
+class Stem(tf.keras.layers.Layer):
+    """3x3 stride-2 convolution, batch norm, swish."""
+
+    def __init__(self, make: LayerFactory, scope: str, channels: int):
+        super().__init__(name="stem")
+        self.convolution = make.convolution(f"{scope}/stem", "conv2d", 3, channels, kernel=3, stride=2)
+        self.norm = make.batch_norm(f"{scope}/stem", channels)
+
+    def call(self, images: tf.Tensor, forward: Optional[ForwardPass] = None) -> tf.Tensor:
+        """[B, H, W, 3] -> [B, H/2, W/2, C]."""
+        return tf.nn.silu(self.norm(self.convolution(images), forward=forward))
+
+
+class MBConv(tf.keras.layers.Layer):
+    """Inverted bottleneck with squeeze-and-excite; residual and stochastic depth where shapes allow."""
+
+    def __init__(self, make: LayerFactory, scope: str, index: int, block: Block, drop_rate: float):
+        super().__init__(name=f"blocks_{index}")
+        scope = f"{scope}/blocks_{index}"
+        width = block.input_channels * block.expansion
+        self.has_residual = block.has_residual
+        self.expands = block.expansion != 1
+        norms = 0
+        if self.expands:
+            self.expand = make.convolution(scope, "conv2d", block.input_channels, width)
+            self.expand_norm = make.batch_norm(scope, width)
+            norms = 1
+        self.depthwise = make.depthwise(scope, width, block.kernel, block.stride)
+        self.depthwise_norm = make.batch_norm(scope, width, norms)
+        self.squeeze = make.convolution(f"{scope}/se", "conv2d", width, block.squeeze_channels, bias=True)
+        self.excite = make.convolution(f"{scope}/se", "conv2d_1", block.squeeze_channels, width, bias=True)
+        self.project = make.convolution(scope, "conv2d_1" if norms else "conv2d", width, block.output_channels)
+        self.project_norm = make.batch_norm(scope, block.output_channels, norms + 1)
+        self.stochastic_depth = StochasticDepth(drop_rate) if block.has_residual and drop_rate > 0 else None
+
+    def call(
+        self, inputs: tf.Tensor, forward: Optional[ForwardPass] = None, seed: Optional[tf.Tensor] = None
+    ) -> tf.Tensor:
+        """[B, H, W, C] -> [B, H/stride, W/stride, C']; `seed` (int32 scalar) is stochastic depth's."""
+        features = inputs
+        if self.expands:
+            features = tf.nn.silu(self.expand_norm(self.expand(features), forward=forward))
+        features = tf.nn.silu(self.depthwise_norm(self.depthwise(features), forward=forward))
+        pooled = tf.reduce_mean(features, [1, 2], keepdims=True)
+        features *= tf.nn.sigmoid(self.excite(tf.nn.silu(self.squeeze(pooled))))
+        features = self.project_norm(self.project(features), forward=forward)
+        if not self.has_residual:
+            return features
+        if self.stochastic_depth is not None and forward is not None and seed is not None and self.trainable:
+            features = self.stochastic_depth(features, seed=seed, noised=forward.depth_noised)
+        return features + inputs
+
+
+class Head(tf.keras.layers.Layer):
+    """1x1 convolution, batch norm, swish, global average pool, dropout, dense."""
+
+    def __init__(self, make: LayerFactory, scope: str, inputs: int, config: ModelConfig):
+        super().__init__(name="head")
+        self.dropout_rate = config.variant.dropout_rate
+        self.convolution = make.convolution(f"{scope}/head", "conv2d", inputs, config.head_channels)
+        self.norm = make.batch_norm(f"{scope}/head", config.head_channels)
+        self.dense = make.dense(f"{scope}/head", config.head_channels, config.num_classes)
+
+    def call(
+        self, inputs: tf.Tensor, forward: Optional[ForwardPass] = None, seed: Optional[tf.Tensor] = None
+    ) -> tf.Tensor:
+        """[B, H, W, C] -> float32 logits [B, classes]; `seed` (int32 scalar) is dropout's."""
+        features = tf.nn.silu(self.norm(self.convolution(inputs), forward=forward))
+        features = tf.reduce_mean(features, [1, 2])
+        if forward is not None and seed is not None and self.dropout_rate > 0:
+            features = layers.dropout(features, self.dropout_rate, seed, forward.drop_noised)
+        return tf.cast(self.dense(features), tf.float32)
+
+
+class EfficientNet(tf.keras.Model):
+    """The network of a `ModelConfig`. All variables exist after construction.
+
+    Args:
+      config: variant, overrides, classes, input statistics.
+      seed: the initial weights follow from it alone.
+      bfloat16: activations in bfloat16, variables in float32 (Keras's mixed_bfloat16).
+    """
+
+    def __init__(self, config: ModelConfig, *, seed: int = 0, bfloat16: bool = False):
+        super().__init__(name=config.name)
+        self.config = config
+        make = LayerFactory(seed, BFLOAT16 if bfloat16 else FLOAT32)
+        self.compute_type = tf.bfloat16 if bfloat16 else tf.float32
+        blocks = config.blocks()
+        rate = config.depth_drop_rate
+        self.stem = Stem(make, config.name, config.stem_channels)
+        self.blocks = [
+            MBConv(make, config.name, index, block, rate * index / len(blocks)) for index, block in enumerate(blocks)
+        ]
+        self.head = Head(make, config.name, blocks[-1].output_channels, config)
+        if config.fix_layer_num >= 0:
+            self.stem.trainable = False
+            for block in self.blocks[: config.fix_layer_num]:
+                block.trainable = False
+        self._named_variables = make.variables
+        self.built = True
+
+    @property
+    def num_seeds(self) -> int:
+        """How many noise seeds a training pass needs: one a block, one for dropout."""
+        return len(self.blocks) + 1
+
+    def call(self, images: tf.Tensor, forward: Optional[ForwardPass] = None) -> tf.Tensor:
+        """Logits of a batch.
+
+        Args:
+          images: float [B, H, W, 3] in 0..255.
+          forward: given for a training pass (batch statistics, noise), None for inference.
+
+        Returns:
+          float32 [B, classes].
+        """
+        mean = tf.constant(self.config.mean) * 255.0
+        std = tf.constant(self.config.std) * 255.0
+        features = tf.cast((tf.cast(images, tf.float32) - mean) / std, self.compute_type)
+        features = self.stem(features, forward=forward)
+        seeds = [None] * self.num_seeds
+        if forward is not None and forward.seeds is not None:
+            seeds = tf.unstack(forward.seeds, self.num_seeds)
+        for block, seed in zip(self.blocks, seeds):
+            features = block(features, forward=forward, seed=seed)
+        return self.head(features, forward=forward, seed=seeds[-1])
+
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """Every variable by the release's name, batch-norm statistics included, in creation order."""
+        return dict(self._named_variables)
+
+    def batch_norms(self) -> list[BatchNormalization]:
+        """Every batch norm."""
+        return [layer for layer in self._flatten_layers() if isinstance(layer, BatchNormalization)]

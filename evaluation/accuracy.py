@@ -1,0 +1,53 @@
+"""Accuracy over a labeled set in which every image counts exactly once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from efficientnet.model import EfficientNet
+
+TOP = 5
+
+
+class Evaluator:
+    """Counts right answers of one network; the step is compiled once for all evaluations of a run.
+
+    Args:
+      model: the network whose answers count.
+      strategy: where it runs.
+    """
+
+    def __init__(self, model: EfficientNet, strategy: tf.distribute.Strategy):
+        self._model = model
+        self._strategy = strategy
+        self._step = tf.function(self._distributed_step)
+
+    def _distributed_step(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        counts = self._strategy.run(self._count, args=(batch,))
+        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, counts, axis=None)
+
+    def _count(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        """float32 [3]: images, right answers, right answers among the first five."""
+        logits = self._model(batch["image"])
+        top = tf.math.top_k(logits, min(TOP, logits.shape[-1])).indices
+        hits = tf.cast(tf.equal(top, batch["label"][:, tf.newaxis]), tf.float32) * batch["weight"][:, tf.newaxis]
+        return tf.stack([tf.reduce_sum(batch["weight"]), tf.reduce_sum(hits[:, 0]), tf.reduce_sum(hits)])
+
+    def __call__(self, batches: Any) -> dict[str, Any]:
+        """Evaluates an iterable of batches (see `data.streams.evaluation_stream`).
+
+        Returns:
+          num_images, correct (int), accuracy, top5_accuracy (float in 0..1).
+        """
+        images = correct = top = 0
+        for batch in batches:
+            counts = self._step(batch).numpy()
+            images, correct, top = images + int(counts[0]), correct + int(counts[1]), top + int(counts[2])
+        return {
+            "num_images": images,
+            "correct": correct,
+            "accuracy": correct / max(images, 1),
+            "top5_accuracy": top / max(images, 1),
+        }

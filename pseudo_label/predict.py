@@ -1,0 +1,343 @@
+"""Soft labels for unlabeled shards: one network for all shards, streamed to disk, whole shards by rename (RELEASE section 8)."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from data import preprocessing, records, streams
+from efficientnet.model import EfficientNet
+from errors import UserError
+from flags.config import PredictConfig
+from reporting.progress import progress
+from training import checkpoints
+from training import strategy as strategies
+
+EXACT_COUNT_LIMIT = 1 << 30  # bytes of shards whose records are counted beforehand; more are estimated
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One input shard and the files that its predictions become."""
+
+    source: str
+    output: str
+    count_file: str
+
+
+@dataclasses.dataclass
+class Summary:
+    """What a run did: images predicted, seconds in all, and seconds that the network waited for input."""
+
+    images: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+    skipped_shards: int = 0
+
+    def line(self, title: str) -> str:
+        """One line for people."""
+        rate = self.images / self.seconds if self.seconds else 0.0
+        line = f"{title}: {self.images} images, {rate:.1f} images/s, {self.waited:.1f} of {self.seconds:.1f} s lost to input"
+        return line + (f" ({self.skipped_shards} shards were finished before)" if self.skipped_shards else "")
+
+
+def predict(config: PredictConfig) -> Summary:
+    """Writes one prediction record per image; finished shards are skipped, a partial one is redone.
+
+    Raises:
+      UserError: no such shard or checkpoint, another network's checkpoint, an image or record that cannot be read.
+    """
+    started = time.monotonic()
+    shards = find_shards(config)
+    pending = [shard for shard in shards if not tf.io.gfile.exists(shard.count_file)]
+    summary = Summary(skipped_shards=len(shards) - len(pending))
+    if pending:
+        strategy = strategies.make_strategy(config.device)
+        with strategy.scope():
+            model = EfficientNet(config.model, bfloat16=strategies.uses_bfloat16(config.device, strategy))
+            checkpoints.load_weights(model, config.checkpoint, "predict_ckpt_path", use_averages=config.use_averages)
+        _Prediction(config, strategy, model, Samples(config, shards), summary).run(pending)
+    summary.seconds = time.monotonic() - started
+    print(summary.line(config.title))
+    return summary
+
+
+def find_shards(config: PredictConfig) -> list[Shard]:
+    """This worker's input shards and their outputs, in order.
+
+    Raises:
+      UserError: a shard that does not exist (says what was looked for).
+    """
+    if config.reassign_label:
+        sources = records.find_shards(config.input_dir, streams.FILTERED_PATTERN, "unlabel_data_dir")
+        ids = config.shard_ids if config.shard_ids is not None else range(len(sources))
+        chosen = [sources[shard_id] for shard_id in ids if shard_id < len(sources)]
+        folder = os.path.join(config.output_dir, "data")
+        return [Shard(path, os.path.join(folder, os.path.basename(path)), _count_file(config, path)) for path in chosen]
+    ids = config.shard_ids if config.shard_ids is not None else tuple(range(config.num_shards))
+    return [_input_shard(config, shard_id) for shard_id in ids]
+
+
+def _count_file(config: PredictConfig, path: str) -> str:
+    return os.path.join(config.info_dir or config.output_dir, f"info-{os.path.basename(path)}.txt")
+
+
+def _input_shard(config: PredictConfig, shard_id: int) -> Shard:
+    name = records.shard_name(config.file_prefix, shard_id, config.num_shards)
+    candidates = [os.path.join(directory, name) for directory in config.input_dir.split(";")]
+    found = [path for path in candidates if tf.io.gfile.exists(path)]
+    if not found:
+        raise UserError(
+            f"--unlabel_data_dir: no file {' or '.join(candidates)}; check --num_shards (got {config.num_shards}), "
+            f"--shard_id and --file_prefix (got {config.file_prefix!r})"
+        )
+    output = records.prediction_name(config.file_prefix, shard_id, config.num_shards, config.worker_id)
+    count = records.prediction_count_name(shard_id, config.num_shards, config.worker_id)
+    return Shard(
+        found[0], os.path.join(config.output_dir, output), os.path.join(config.info_dir or config.output_dir, count)
+    )
+
+
+class _Prediction:
+    """One run over the pending shards."""
+
+    def __init__(
+        self,
+        config: PredictConfig,
+        strategy: tf.distribute.Strategy,
+        model: EfficientNet,
+        samples: Samples,
+        summary: Summary,
+    ):
+        self.config = config
+        self.strategy = strategy
+        self.summary = summary
+        self.step = tf.function(
+            lambda images: strategy.run(lambda local: tf.nn.softmax(model(local)), args=(images,)),
+            reduce_retracing=False,
+        )
+        self.samples = samples
+
+    def run(self, pending: list[Shard]) -> None:
+        files = [shard.source for shard in pending]
+        try:
+            self._run(pending)
+        except tf.errors.OpError as error:
+            if isinstance(error, (tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError)):
+                raise UserError(f"--output_dir: cannot write: {checkpoints.first_line(error)}") from error
+            raise streams.explain(error, files) from error
+
+    def _run(self, pending: list[Shard]) -> None:
+        with progress(self.config.title, total=_expected(self.config, pending), unit="images") as bar:
+            predictions = _ByFile(self._predictions([shard.source for shard in pending], bar))
+            for index, shard in enumerate(pending):
+                self._write_shard(shard, predictions.part(index))
+
+    def _write_shard(self, shard: Shard, predictions: Iterator[tuple[int, np.ndarray]]) -> None:
+        """Writes one shard's predictions as they come, then its count: the mark that it is finished."""
+        config = self.config
+        count = 0
+        tf.io.gfile.makedirs(os.path.dirname(shard.output))
+        sources = _share(shard.source, config) if config.reassign_label else None
+        samples = self.samples.of(shard)
+        _remove_unfinished(shard.output)
+        with records.whole_file(shard.output) as temporary, tf.io.TFRecordWriter(temporary) as writer:
+            for number, probabilities in predictions:
+                if sources is None:
+                    writer.write(records.prediction_example(probabilities))
+                else:
+                    writer.write(records.filtered_example(records.image_of(next(sources)), probabilities))
+                samples.consider(number, probabilities)
+                count += 1
+        samples.save()
+        records.write_text(shard.count_file, json.dumps({"image_num": count}) + "\n")
+        self.summary.images += count
+
+    def _predictions(self, files: list[str], bar: Any) -> Iterator[tuple[int, int, np.ndarray]]:
+        """(position in `files`, record number in the file, probabilities float32 [C]) of every image in order."""
+        config = self.config
+        replicas = self.strategy.num_replicas_in_sync
+        dataset = prediction_stream(
+            files,
+            config.image_size,
+            config.model.small_image_model,
+            config.batch_size,
+            (config.worker_id, config.total_replicas),
+        )
+        if replicas > 1:
+            dataset = pad_to_replicas(dataset, replicas)
+        iterator = iter(self.strategy.distribute_datasets_from_function(lambda _: dataset))
+        while True:
+            waiting = time.monotonic()
+            batch = next(iterator, None)
+            self.summary.waited += time.monotonic() - waiting
+            if batch is None:
+                return
+            outputs = self._local(self.step(batch["image"]))
+            positions, numbers = self._local(batch["file"]), self._local(batch["number"])
+            real = self._local(batch["weight"]) > 0
+            for position, number, probabilities in zip(positions[real], numbers[real], outputs[real]):
+                yield int(position), int(number), probabilities
+            bar.update(int(real.sum()))
+
+    def _local(self, value: Any) -> np.ndarray:
+        return np.concatenate([part.numpy() for part in self.strategy.experimental_local_results(value)])
+
+
+def prediction_stream(
+    files: list[str], image_size: int, small_image_model: bool, batch: int, share: tuple[int, int]
+) -> tf.data.Dataset:
+    """Batches of one static size over all files in order.
+
+    Args:
+      files: shards.
+      image_size, small_image_model: evaluation preprocessing.
+      batch: images of a batch.
+      share: (worker, workers): every `workers`-th record of each file from `worker` on.
+
+    Returns:
+      {"image" float32 [batch, H, W, 3], "file" int64 [batch] (position in `files`), "number" int64 [batch] (record in the
+      file), "weight" float32 [batch] (0 for filling)}.
+    """
+    worker, workers = share
+
+    def read(position: tf.Tensor, path: tf.Tensor) -> tf.data.Dataset:
+        numbered = tf.data.TFRecordDataset(path, buffer_size=8 << 20).enumerate().shard(workers, worker)
+        return numbered.map(lambda number, example: {"file": position, "number": number, "example": example})
+
+    def prepare(record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        encoded = streams.parse_unlabeled(record)["encoded"]
+        return {
+            "image": preprocessing.evaluation_image(encoded, image_size, small_image_model),
+            "file": record["file"],
+            "number": record["number"],
+            "weight": tf.constant(1.0),
+        }
+
+    dataset = tf.data.Dataset.from_tensor_slices(files).enumerate().flat_map(read)
+    dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return streams.pad_batches(dataset, batch)
+
+
+def pad_to_replicas(dataset: tf.data.Dataset, replicas: int) -> tf.data.Dataset:
+    """Adds batches of filling so that every replica gets one at each step."""
+    zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), dataset.element_spec)
+    filling = tf.data.Dataset.from_tensors(zeros).repeat(replicas - 1)
+    return dataset.concatenate(filling).batch(replicas, drop_remainder=True).unbatch()
+
+
+class _ByFile:
+    """Splits the one stream of predictions into the files' parts; a file without records gives an empty part."""
+
+    def __init__(self, predictions: Iterator[tuple[int, int, np.ndarray]]):
+        self._predictions = predictions
+        self._next = next(predictions, None)
+
+    def part(self, index: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(record number, probabilities) of the file at position `index`; ask for the parts in order."""
+        while self._next is not None and self._next[0] == index:
+            _, number, probabilities = self._next
+            self._next = next(self._predictions, None)
+            yield number, probabilities
+
+
+def _expected(config: PredictConfig, pending: list[Shard]) -> int:
+    """How many images are to come: exact for small inputs, estimated from the first shard's record size otherwise."""
+    sizes = [tf.io.gfile.stat(shard.source).length for shard in pending]
+    if sum(sizes) <= EXACT_COUNT_LIMIT:
+        total = sum(records.count_records(shard.source) for shard in pending)
+    else:
+        total = int(records.count_records(pending[0].source) * sum(sizes) / max(sizes[0], 1))
+    return total // config.total_replicas
+
+
+def _share(path: str, config: PredictConfig) -> Iterator[bytes]:
+    for number, record in enumerate(records.read_shard(path)):
+        if number % config.total_replicas == config.worker_id:
+            yield record
+
+
+def _remove_unfinished(path: str) -> None:
+    """Removes what a killed run left of the file that is about to be written."""
+    for leftover in tf.io.gfile.glob(path + ".writing-*"):
+        with contextlib.suppress(tf.errors.NotFoundError):
+            tf.io.gfile.remove(leftover)
+
+
+class Samples:
+    """About `samples_per_class` images a class as JPEGs to look at, named with their confidence.
+
+    Every shard has its own quota, so that what is saved does not depend on which shards an earlier run had finished.
+    """
+
+    def __init__(self, config: PredictConfig, shards: list[Shard]):
+        limit = config.samples_per_class
+        self._quota = {
+            shard.source: limit // len(shards) + (position < limit % len(shards))
+            for position, shard in enumerate(shards)
+        }
+        self._folder = os.path.join(config.output_dir, "samples")
+        self._names = config.class_names
+        self._width = len(str(config.model.num_classes - 1))
+
+    def of(self, shard: Shard) -> ShardSamples:
+        """Collects the samples of one shard."""
+        return ShardSamples(shard.source, self._quota[shard.source], self._class_folder)
+
+    def _class_folder(self, label: int) -> str:
+        name = f"_{self._names[label]}" if self._names and self._names[label] != str(label) else ""
+        return os.path.join(self._folder, f"{label:0{self._width}d}{name.replace('/', '_')}")
+
+
+class ShardSamples:
+    """The first `quota` images of every predicted class of one shard."""
+
+    def __init__(self, path: str, quota: int, folder: Callable[[int], str]):
+        self._path = path
+        self._quota = quota
+        self._folder = folder
+        self._per_class: Counter[int] = Counter()
+        self._chosen: dict[int, tuple[int, float]] = {}
+
+    def consider(self, number: int, probabilities: np.ndarray) -> None:
+        """Notes record `number` if its class has too few samples."""
+        label = int(np.argmax(probabilities))
+        if self._per_class[label] < self._quota:
+            self._per_class[label] += 1
+            self._chosen[number] = (label, float(probabilities[label]))
+
+    def save(self) -> None:
+        """Writes the noted samples."""
+        if not self._chosen:
+            return
+        last = max(self._chosen)
+        for number, record in enumerate(records.read_shard(self._path)):
+            if number in self._chosen:
+                label, confidence = self._chosen[number]
+                name = f"{confidence:.4f}_{os.path.basename(self._path)}_{number:07d}.jpg"
+                tf.io.gfile.makedirs(self._folder(label))
+                with tf.io.gfile.GFile(os.path.join(self._folder(label), name), "wb") as file:
+                    file.write(as_jpeg(records.image_of(record)))
+            if number == last:
+                return
+
+
+def as_jpeg(encoded: bytes) -> bytes:
+    """The image as JPEG bytes; a JPEG stays as it is."""
+    if encoded[:2] == b"\xff\xd8":
+        return encoded
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(encoded)).convert("RGB").save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()

@@ -1,0 +1,143 @@
+"""One training step: forward through labeled and unlabeled images in one batch, losses, gradients, update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Optional
+
+import tensorflow as tf
+
+from efficientnet.layers import ForwardPass
+from efficientnet.model import EfficientNet
+from flags.config import OptimizerConfig
+from training import losses
+from training.optimizer import apply_update
+from training.schedule import learning_rate
+from training.state import TrainingState
+
+Batch = dict[str, dict[str, tf.Tensor]]
+CrossReplicaMean = Callable[[list[tf.Tensor]], Sequence[tf.Tensor]]
+
+LABELED_LOSS = "labeled_loss"
+UNLABELED_LOSS = "unlabeled_loss"
+DATA_LOSS = "data_loss"
+LOSS = "loss"
+LEARNING_RATE = "learning_rate"
+LABELED_ACCURACY = "labeled_accuracy"
+
+
+class TrainingStep:
+    """The step of one training, for `strategy.run`.
+
+    Args:
+      state: the variables that it changes.
+      config: loss, optimiser and schedule.
+      seed: the network's noise follows from (seed, step, replica).
+      teacher: an online teacher's network, its weights loaded; None without one.
+      cross_replica_mean: averages batch-norm statistics over a group of replicas; None for local statistics.
+      rematerialise: see `ForwardPass`.
+    """
+
+    def __init__(
+        self,
+        state: TrainingState,
+        config: OptimizerConfig,
+        *,
+        seed: int = 0,
+        teacher: Optional[EfficientNet] = None,
+        cross_replica_mean: Optional[CrossReplicaMean] = None,
+        rematerialise: bool = False,
+    ):
+        self.state = state
+        self.config = config
+        self.seed = seed
+        self.teacher = teacher
+        self.cross_replica_mean = cross_replica_mean
+        self.rematerialise = rematerialise
+
+    @property
+    def metric_names(self) -> list[str]:
+        """What a step returns."""
+        names = [LABELED_LOSS, DATA_LOSS, LOSS, LEARNING_RATE, LABELED_ACCURACY]
+        return names + ([UNLABELED_LOSS] if self.config.unlabel_ratio else [])
+
+    def __call__(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """Takes one step on this replica's share of a batch (see `data.streams.training_stream`).
+
+        Returns:
+          float32 scalars of this replica: labeled_loss, data_loss, loss (with weight decay), learning_rate,
+          labeled_accuracy, and with unlabeled images unlabeled_loss.
+        """
+        model, config, state = self.state.model, self.config, self.state
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        noise = self._noise(model.num_seeds + 1)
+        forward = ForwardPass(
+            seeds=noise[1:], cross_replica_mean=self.cross_replica_mean, rematerialise=self.rematerialise
+        )
+        teacher_logits = None
+        if self.teacher is not None and "unlabeled" in batch:
+            teacher_logits = self.teacher(batch["unlabeled"]["teacher_image"])
+        with tf.GradientTape() as tape:
+            logits = model(self._joint_images(batch), forward=forward)
+            metrics = self._losses(logits, batch, teacher_logits, noise[0])
+            loss = metrics[DATA_LOSS] / replicas
+        gradients = tape.gradient(loss, list(state.trainable.values()))
+        values = {id(variable): value for variable, value in forward.statistics}
+        rate = learning_rate(state.step, config)
+        metrics[LEARNING_RATE] = rate
+        metrics[LOSS] = metrics[DATA_LOSS] + config.weight_decay * losses.l2_loss(state.decayed())
+        apply_update(
+            state,
+            gradients,
+            [values[id(variable)] for variable in state.statistics.values()],
+            rate,
+            config.weight_decay,
+            config.moving_average_decay,
+        )
+        return metrics
+
+    def _noise(self, count: int) -> tf.Tensor:
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        step_seed = tf.stack([tf.cast(self.state.step, tf.int32), tf.cast(replica, tf.int32)])
+        key = tf.random.experimental.stateless_fold_in(step_seed, self.seed)
+        return tf.random.stateless_uniform([count], key, minval=None, maxval=None, dtype=tf.int32)
+
+    def _joint_images(self, batch: Batch) -> tf.Tensor:
+        images = [stream["image"] for stream in batch.values()]
+        return tf.concat(images, 0) if len(images) > 1 else images[0]
+
+    def _unlabeled_loss(
+        self, logits: tf.Tensor, unlabeled: dict[str, tf.Tensor], teacher_logits: Optional[tf.Tensor]
+    ) -> tf.Tensor:
+        temperature = self.config.teacher_softmax_temp
+        if temperature < 0:
+            labels = unlabeled["label"] if teacher_logits is None else tf.argmax(teacher_logits, -1)
+            return losses.labeled_loss(logits, labels, self.config.label_smoothing)
+        if teacher_logits is None:
+            return losses.soft_loss(logits, losses.sharpen(unlabeled["probabilities"], temperature))
+        return losses.soft_loss(logits, tf.nn.softmax(teacher_logits / temperature))
+
+    def _losses(
+        self, logits: tf.Tensor, batch: Batch, teacher_logits: Optional[tf.Tensor], mask_seed: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        config = self.config
+        labels = batch["labeled"]["label"]
+        count = labels.shape[0]
+        kept = None
+        if config.label_data_sample_prob < 1.0:
+            draw = tf.random.stateless_uniform([count], tf.stack([mask_seed, mask_seed]))
+            kept = draw < config.label_data_sample_prob
+        labeled = losses.labeled_loss(
+            logits[:count], labels, config.label_smoothing, kept, config.label_data_sample_prob
+        )
+        correct = tf.equal(tf.argmax(logits[:count], -1, output_type=tf.int32), labels)
+        metrics = {
+            LABELED_LOSS: labeled,
+            DATA_LOSS: labeled,
+            LABELED_ACCURACY: tf.reduce_mean(tf.cast(correct, tf.float32)),
+        }
+        if "unlabeled" in batch:
+            unlabeled = self._unlabeled_loss(logits[count:], batch["unlabeled"], teacher_logits)
+            metrics[UNLABELED_LOSS] = unlabeled
+            metrics[DATA_LOSS] = labeled + config.unlabel_ratio * unlabeled
+        return metrics

@@ -1,0 +1,126 @@
+"""Which devices a run uses: TPU, GPUs, several workers, or the one device there is; on TensorFlow's own engine."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from typing import Callable, Optional
+
+import tensorflow as tf
+
+from data.streams import Pipeline
+from errors import UserError
+from flags.config import DeviceConfig
+
+LOCAL_REPLICAS = 8
+
+
+def make_strategy(config: DeviceConfig) -> tf.distribute.Strategy:
+    """TPUStrategy with `use_tpu` where there is a TPU, MultiWorkerMirroredStrategy under TF_CONFIG, MirroredStrategy on
+    several GPUs, the default strategy otherwise.
+
+    Raises:
+      UserError: a TPU was named (`--tpu`) and cannot be reached.
+    """
+    if config.use_tpu:
+        strategy = _tpu_strategy(config)
+        if strategy is not None:
+            return strategy
+    if len(json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}).get("worker", [])) > 1:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    devices = tf.config.list_logical_devices("GPU")
+    if len(devices) > 1:
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return tf.distribute.get_strategy()
+
+
+def _tpu_strategy(config: DeviceConfig) -> Optional[tf.distribute.Strategy]:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
+            tpu=config.tpu, zone=config.tpu_zone or None, project=config.gcp_project or None
+        )
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    except Exception as error:  # every way in which a TPU can be absent has its own exception type
+        if config.tpu:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(
+                f"--tpu: cannot reach {config.tpu!r}: {reason}; check the name, --tpu_zone and --gcp_project, or pass --use_tpu=False"
+            ) from error
+        logging.warning("--use_tpu: no TPU found, running on %s", _describe_devices())
+        return None
+
+
+def _describe_devices() -> str:
+    gpus = len(tf.config.list_logical_devices("GPU"))
+    return f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else "the CPU"
+
+
+def uses_bfloat16(config: DeviceConfig, strategy: tf.distribute.Strategy) -> bool:
+    """Whether activations are bfloat16: as flagged, and by default where the hardware has it (TPU, GPU)."""
+    if config.use_bfloat16 is not None:
+        return config.use_bfloat16
+    return isinstance(strategy, tf.distribute.TPUStrategy) or bool(tf.config.list_logical_devices("GPU"))
+
+
+def group_size(num_shards_per_group: int, replicas: int) -> int:
+    """Replicas that share batch-norm statistics (RELEASE section 1): -1 means 1 up to 8 replicas, then max(8, replicas // 8).
+
+    Raises:
+      UserError: the replicas do not divide into such groups.
+    """
+    size = num_shards_per_group
+    if size == -1:
+        size = 1 if replicas <= LOCAL_REPLICAS else max(LOCAL_REPLICAS, replicas // 8)
+    if size < 1 or replicas % size:
+        raise UserError(
+            f"--num_shards_per_group: got {num_shards_per_group}, expected -1 or a divisor of the {replicas} replicas"
+        )
+    return size
+
+
+def cross_replica_mean(
+    strategy: tf.distribute.Strategy, size: int
+) -> Optional[Callable[[list[tf.Tensor]], Sequence[tf.Tensor]]]:
+    """Averages tensors over groups of `size` replicas, in replica context and with gradients; None for size 1.
+
+    Raises:
+      UserError: groups smaller than all replicas on hardware other than a TPU.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if size == 1:
+        return None
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        groups = [list(range(first, first + size)) for first in range(0, replicas, size)]
+
+        def group_mean(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+            return [tf.raw_ops.CrossReplicaSum(input=value / size, group_assignment=groups) for value in tensors]
+
+        return group_mean
+    if size != replicas:
+        raise UserError(
+            f"--num_shards_per_group: groups of {size} of {replicas} replicas exist on TPUs only; pass 1 or {replicas}"
+        )
+
+    def mean(tensors: list[tf.Tensor]) -> Sequence[tf.Tensor]:
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, tensors)
+
+    return mean
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one that writes checkpoints and reports."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or isinstance(strategy, tf.distribute.TPUStrategy):
+        return True
+    return not resolver.task_type or (resolver.task_type in ("chief", "worker") and resolver.task_id == 0)
+
+
+def pipeline_of(context: Optional[tf.distribute.InputContext]) -> Pipeline:
+    """This input pipeline's share of the data."""
+    if context is None:
+        return Pipeline()
+    return Pipeline(context.input_pipeline_id, context.num_input_pipelines)

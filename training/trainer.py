@@ -1,0 +1,275 @@
+"""Training, evaluation and both in turn: `--mode=train`, `eval`, `train_and_eval`, and every network of `iterate`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterator
+from typing import Any, Optional
+
+import tensorflow as tf
+
+from data import records, streams
+from efficientnet.model import EfficientNet
+from errors import UserError
+from evaluation.accuracy import Evaluator
+from flags.config import TrainConfig
+from reporting.progress import progress
+from training import checkpoints
+from training import step as training_step
+from training import strategy as strategies
+from training.metrics import MetricsLog
+from training.state import TrainingState
+from training.step import TrainingStep
+
+EVALUATION_FILE = "evaluation.json"
+
+
+def run(config: TrainConfig) -> Optional[dict[str, Any]]:
+    """Trains and evaluates as `config` says; continues from the model_dir's newest checkpoint.
+
+    Returns:
+      the last evaluation (see `Evaluator`), or None where none was asked for.
+
+    Raises:
+      UserError: bad data, a checkpoint of another network, a loss that is not a number.
+    """
+    strategy = strategies.make_strategy(config.device)
+    with strategy.scope():
+        trainer = Trainer(config, strategy)
+    if config.train:
+        trainer.train()
+    elif config.evaluate:
+        trainer.evaluate()
+    return trainer.last_evaluation
+
+
+class Trainer:
+    """One network's training on one strategy. Make it inside the strategy's scope."""
+
+    def __init__(self, config: TrainConfig, strategy: tf.distribute.Strategy):
+        self.config = config
+        self.strategy = strategy
+        self.chief = strategies.is_chief(strategy)
+        self.bfloat16 = strategies.uses_bfloat16(config.device, strategy)
+        self.model = EfficientNet(config.model, seed=config.data.seed, bfloat16=self.bfloat16)
+        self.state = TrainingState(self.model)
+        self.last_evaluation: Optional[dict[str, Any]] = None
+        self._evaluation: Optional[tuple[EfficientNet, Evaluator]] = None
+        self._start()
+
+    # --- starting -------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        config = self.config
+        newest = checkpoints.latest(config.model_dir)
+        if newest:
+            checkpoints.restore(self.state, newest)
+        elif not config.train:
+            raise UserError(f"--model_dir: {config.model_dir} holds no checkpoint to evaluate; train first")
+        elif config.init_path:
+            checkpoints.load_weights(
+                self.model,
+                config.init_path,
+                "init_model_path",
+                use_averages=config.use_averages,
+                reset_head=config.reset_head,
+            )
+            self.state.restart_from_weights()
+
+    @property
+    def step(self) -> int:
+        """Updates done."""
+        return int(self.state.step.numpy())
+
+    # --- training -------------------------------------------------------------------------------------------------
+
+    def train(self) -> None:
+        """Trains up to the last step; says so and does nothing where that is reached already."""
+        config, last = self.config, self.config.optimizer.steps_to_train
+        if self.step >= last:
+            print(f"{config.title}: {config.model_dir} has all {last} steps already, nothing to train")
+            if config.evaluate:
+                self.evaluate()
+            return
+        optimizer = self._count_train_images()
+        if self.chief:
+            checkpoints.write_description(
+                config.model_dir, config.model, config.data.image_size, config.data.task.to_json()
+            )
+        log = MetricsLog(config.model_dir, self.step) if self.chief else None
+        loop = self._compile(optimizer)
+        iterator = iter(self._distribute())
+        files = sum(streams.training_files(config.data, config.teacher is not None), [])
+        with progress(config.title, total=last, unit="step", initial=self.step) as bar:
+            for count in self._chunks(last):
+                try:
+                    metrics = {name: float(value) for name, value in loop(iterator, tf.constant(count)).items()}
+                except tf.errors.OpError as error:
+                    raise streams.explain(error, files) from error
+                self._check_finite(metrics)
+                bar.update(count, loss=metrics[training_step.LOSS])
+                if log:
+                    log.add(self.step, metrics)
+                self._boundary(last, log)
+
+    def _boundary(self, last: int, log: Optional[MetricsLog]) -> None:
+        config, step = self.config, self.step
+        if config.evaluate and (step % config.steps_per_eval == 0 or step == last):
+            result = self.evaluate()
+            if log:
+                log.add_evaluation(step, result)
+        if log and (step % config.save_checkpoints_steps == 0 or step == last):
+            log.write()
+            checkpoints.save(config.model_dir, self.state, config.keep_checkpoint_max)
+
+    def _chunks(self, last: int) -> Iterator[int]:
+        """How many steps to take at a time: never across a log line, a checkpoint or an evaluation."""
+        config = self.config
+        periods = [config.log_step_count_steps, config.save_checkpoints_steps, config.iterations_per_loop]
+        periods += [config.steps_per_eval] if config.evaluate else []
+        while self.step < last:
+            step = self.step
+            yield min([last - step] + [period - step % period for period in periods])
+
+    def _check_finite(self, metrics: dict[str, float]) -> None:
+        if math.isfinite(metrics[training_step.LOSS]):
+            return
+        newest = checkpoints.latest(self.config.model_dir)
+        raise UserError(
+            f"{self.config.title}: the loss is {metrics[training_step.LOSS]} at step {self.step}; nothing of it was saved "
+            f"(the newest checkpoint is {newest or 'none'}): lower --base_learning_rate or look at the data"
+        )
+
+    def _count_train_images(self) -> Any:
+        """The optimiser's config with the number of labeled images filled in; checks that no class is empty."""
+        config = self.config
+        files, _ = streams.training_files(config.data, config.teacher is not None)
+        known = config.optimizer.num_train_images
+        if sum(tf.io.gfile.stat(path).length for path in files) > streams.CACHE_LIMIT and known:
+            return config.optimizer
+        counts = streams.count_labels(files, config.data.task.num_classes)
+        empty = [label for label, count in enumerate(counts) if not count]
+        if empty:
+            names = config.data.task.class_names
+            shown = ", ".join(f"{label + 1}" + (f" ({names[label]})" if names else "") for label in empty[:5])
+            raise UserError(
+                f"--label_data_dir: {len(empty)} of {len(counts)} classes have no labeled image in {files[0]} and its "
+                f"neighbours, the first with label {shown}; add images or lower --num_label_classes"
+            )
+        return dataclasses.replace(config.optimizer, num_train_images=known or sum(counts))
+
+    def _batch_sizes(self) -> tuple[int, int]:
+        optimizer, replicas = self.config.optimizer, self.strategy.num_replicas_in_sync
+        labeled = optimizer.train_batch_size
+        if labeled % replicas:
+            raise UserError(f"--train_batch_size: got {labeled}, expected a multiple of the {replicas} replicas")
+        if not optimizer.unlabel_ratio:
+            return labeled, 0
+        unlabeled = math.ceil(labeled * optimizer.label_data_sample_prob * optimizer.unlabel_ratio)
+        return labeled, math.ceil(unlabeled / replicas) * replicas
+
+    def _distribute(self) -> Any:
+        config = self.config
+        labeled, unlabeled = self._batch_sizes()
+        segments = streams.Segments(self.step, config.save_checkpoints_steps)
+
+        def make(context: Optional[tf.distribute.InputContext]) -> tf.data.Dataset:
+            return streams.training_stream(
+                config.data,
+                labeled,
+                unlabeled,
+                self.strategy.num_replicas_in_sync,
+                segments,
+                strategies.pipeline_of(context),
+                online_teacher=config.teacher is not None,
+            )
+
+        return self.strategy.distribute_datasets_from_function(make)
+
+    def _compile(self, optimizer: Any) -> Any:
+        """The compiled loop: (iterator, int32 number of steps) -> mean of each metric over them, last learning rate."""
+        config, strategy = self.config, self.strategy
+        with strategy.scope():
+            teacher = self._teacher()
+            group = strategies.group_size(config.device.num_shards_per_group, strategy.num_replicas_in_sync)
+            step = TrainingStep(
+                self.state,
+                optimizer,
+                seed=config.data.seed,
+                teacher=teacher,
+                cross_replica_mean=strategies.cross_replica_mean(strategy, group),
+            )
+
+        @tf.function(reduce_retracing=True)
+        def loop(iterator: Any, count: tf.Tensor) -> dict[str, tf.Tensor]:
+            totals = {name: tf.zeros([]) for name in step.metric_names}
+            rate = tf.zeros([])
+            for _ in tf.range(count):
+                metrics = strategy.run(step, args=(next(iterator),))
+                metrics = {
+                    name: strategy.reduce(tf.distribute.ReduceOp.MEAN, metrics[name], axis=None) for name in totals
+                }
+                rate = metrics[training_step.LEARNING_RATE]
+                totals = {name: totals[name] + metrics[name] for name in totals}
+            means = {name: total / tf.cast(count, tf.float32) for name, total in totals.items()}
+            return {**means, training_step.LEARNING_RATE: rate}
+
+        return loop
+
+    def _teacher(self) -> Optional[EfficientNet]:
+        config = self.config
+        if config.teacher is None:
+            return None
+        teacher = EfficientNet(config.teacher, bfloat16=self.bfloat16)
+        teacher.trainable = False
+        checkpoints.load_weights(teacher, config.teacher_path, "teacher_model_path", use_averages=config.use_averages)
+        return teacher
+
+    # --- evaluation -----------------------------------------------------------------------------------------------
+
+    def evaluate(self) -> dict[str, Any]:
+        """Accuracy of the averages (or of the raw weights) on the evaluation split; writes evaluation.json."""
+        config = self.config
+        model, evaluator = self._evaluation_model()
+        if config.use_averages:
+            self.state.copy_averages_to(model)
+        files = records.find_shards(config.data.label_data_dir, f"{config.eval_split}-?????-of-?????", "label_data_dir")
+        replicas = self.strategy.num_replicas_in_sync
+
+        def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            return streams.evaluation_stream(
+                files,
+                config.data.task.num_classes,
+                config.data.image_size,
+                config.data.small_image_model,
+                config.eval_batch_size,
+                replicas,
+                strategies.pipeline_of(context),
+            )
+
+        batches = self.strategy.distribute_datasets_from_function(make)
+        try:
+            result = evaluator(batches)
+        except tf.errors.OpError as error:
+            raise streams.explain(error, files) from error
+        self.last_evaluation = result = {"split": config.eval_split, "step": self.step, **result}
+        if self.chief:
+            text = json.dumps(result, indent=1, sort_keys=True) + "\n"
+            records.write_text(os.path.join(config.model_dir, EVALUATION_FILE), text)
+        print(
+            f"{config.title}: step {result['step']}: {100 * result['accuracy']:.2f} % of "
+            f"{result['num_images']} {config.eval_split} images right"
+        )
+        return result
+
+    def _evaluation_model(self) -> tuple[EfficientNet, Evaluator]:
+        if self._evaluation is None:
+            with self.strategy.scope():
+                model = self.model
+                if self.config.use_averages:
+                    model = EfficientNet(self.config.model, bfloat16=self.bfloat16)
+                self._evaluation = (model, Evaluator(model, self.strategy))
+        return self._evaluation
