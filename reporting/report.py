@@ -1,0 +1,356 @@
+"""The report of an `iterate` run: report.md, results.json and plots, written from the files that its stages left."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any, Optional
+
+import tensorflow as tf
+
+from data import records
+from reporting import numbers, plots, samples
+
+REPORT_DIR = "report"
+# A table of more classes than this shows only the worst.
+LISTED_CLASSES = 12
+
+
+def write_report(
+    work_dir: str,
+    num_rounds: int,
+    class_names: Sequence[str] = (),
+    *,
+    data_dir: Optional[str] = None,
+    command: str = "",
+    has_images: bool = True,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Writes `<work_dir>/report/` and returns what results.json holds.
+
+    Args:
+      work_dir: the run's folder.
+      num_rounds: rounds that are finished.
+      class_names: one a class, or empty.
+      data_dir: the task's folder, for task.json and the true labels of unlabeled images; `<work_dir>/data` by default.
+      command: the command line of the run, for the section on reproducing it.
+      has_images: whether to draw the mosaic of pseudo-labeled images.
+      seed: fixes which images the mosaic shows.
+
+    Raises:
+      UserError: artefacts that do not fit together.
+    """
+    results = numbers.collect(work_dir, num_rounds, class_names, data_dir or os.path.join(work_dir, "data"))
+    report_dir = os.path.join(work_dir, REPORT_DIR)
+    pictures = _training_plots(work_dir, results["networks"])
+    if any(each["test"] for each in results["networks"]):
+        pictures["accuracy.png"] = plots.accuracy(results["networks"])
+    for pseudo in results["rounds"]:
+        balanced_dir = os.path.join(work_dir, f"round{pseudo['round']}", "balanced")
+        pictures.update(_pseudo_label_plots(balanced_dir, pseudo, class_names, has_images, seed))
+    tf.io.gfile.makedirs(report_dir)
+    for name, png in pictures.items():
+        with (
+            records.whole_file(os.path.join(report_dir, name)) as temporary,
+            tf.io.gfile.GFile(temporary, "wb") as file,
+        ):
+            file.write(png)
+    records.write_text(os.path.join(report_dir, "results.json"), json.dumps(results, indent=1, sort_keys=True) + "\n")
+    records.write_text(os.path.join(report_dir, "report.md"), markdown(results, set(pictures), command))
+    return results
+
+
+def _training_plots(work_dir: str, networks: Sequence[dict[str, Any]]) -> dict[str, bytes]:
+    pictures = {}
+    for number, network in enumerate(networks):
+        model_dir = os.path.join(work_dir, f"round{number}", "student") if number else os.path.join(work_dir, "teacher")
+        log = numbers.training_log(model_dir)
+        if log:
+            pictures[_training_name(network)] = plots.training(network, log)
+    return pictures
+
+
+def _training_name(network: dict[str, Any]) -> str:
+    return f"training-{network['name'].replace(' ', '')}.png"
+
+
+def _pseudo_label_plots(
+    balanced_dir: str, pseudo: dict[str, Any], class_names: Sequence[str], has_images: bool, seed: int
+) -> dict[str, bytes]:
+    """Plots of one round; also notes in `pseudo` which confidences the mosaic shows."""
+    if pseudo["balance"] is None:
+        return {}
+    prefix = f"round{pseudo['round']}"
+    pictures = {
+        f"{prefix}-confidence.png": plots.confidence(pseudo),
+        f"{prefix}-classes.png": plots.classes(pseudo, class_names),
+    }
+    filled = [entry["label"] for entry in pseudo["balance"]["classes"] if entry["records"]]
+    picked = samples.pick(balanced_dir, filled, seed) if has_images and filled else {}
+    pseudo["samples"] = numbers.rounded(
+        [{"label": label, "confidences": [each.confidence for each in images]} for label, images in picked.items()]
+    )
+    mosaic = plots.mosaic(picked, class_names)
+    if mosaic is not None:
+        pictures[f"{prefix}-mosaic.png"] = mosaic
+    return pictures
+
+
+def summary_table(results: dict[str, Any]) -> str:
+    """A small table for the terminal: each network's test accuracy, 95 % interval and gain over the teacher."""
+    rows = _accuracy_rows(results["networks"])
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    test = next((each["test"] for each in results["networks"] if each["test"]), None)
+    lines.append(f"({test['num_images']:,} {test['split']} images)" if test else "(no network was evaluated)")
+    return "\n".join(lines)
+
+
+def _accuracy_rows(networks: Sequence[dict[str, Any]]) -> list[list[str]]:
+    rows = [["network", "model", "accuracy", "95 % interval", "gain over teacher"]]
+    for each in networks:
+        test = each["test"]
+        accuracy = _percent(test["accuracy"]) if test else "not evaluated"
+        interval = f"{_percent(test['interval'][0])} to {_percent(test['interval'][1])}" if test else ""
+        gain = "" if each["gain"] is None else f"{100 * each['gain']:+.1f} points"
+        rows.append([each["name"], each["model"] or "", accuracy, interval, gain])
+    return rows
+
+
+def markdown(results: dict[str, Any], pictures: set[str], command: str) -> str:
+    """The text of report.md; `pictures` are the plots that exist beside it."""
+    sections = [
+        _opening(results),
+        _result_section(results["networks"], pictures),
+        _pseudo_label_section(results["rounds"], results["class_names"], pictures),
+        _training_section(results["networks"], pictures),
+        _reproduce_section(command),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _opening(results: dict[str, Any]) -> str:
+    task, networks = results["task"], results["networks"]
+    counts = task["num_images"]
+    labeled = f"{counts['train']:,} labeled images" if "train" in counts else "the labeled images"
+    lines = [
+        f"# Noisy Student on {task['name'] or 'one task'}",
+        "",
+        f"The teacher{_architecture(networks[0])} learned from {labeled} alone.",
+    ]
+    for pseudo, student in zip(results["rounds"], networks[1:]):
+        balance = pseudo["balance"]
+        name = _capital(student["name"])
+        if balance is None:
+            lines.append(f"{name}{_architecture(student)} learned from the labels of {_the(pseudo['labeled_by'])}.")
+            continue
+        lines.append(
+            f"{_capital(_the(pseudo['labeled_by']))} then labeled {balance['predictions']:,} images; filtered and balanced "
+            f"they became {balance['records']:,} records of {balance['unique']:,} different images. "
+            f"{name}{_architecture(student)} learned from these and the labeled images together, with noise."
+        )
+    return "\n".join(lines)
+
+
+def _the(name: str) -> str:
+    return "the teacher" if name == "teacher" else name
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _architecture(network: dict[str, Any]) -> str:
+    parts = [network["model"], f"{network['image_size']} px" if network["image_size"] else None]
+    inside = ", ".join(part for part in parts if part)
+    return f" ({inside})" if inside else ""
+
+
+def _result_section(networks: Sequence[dict[str, Any]], pictures: set[str]) -> str:
+    header, *rows = _accuracy_rows(networks)
+    lines = ["## Result", "", headline(networks), "", *_table(header, rows)]
+    if "accuracy.png" in pictures:
+        lines += [
+            "",
+            "![Accuracy of each network](accuracy.png)",
+            "",
+            "The bar is the range in which the true accuracy lies with 95 % confidence (Wilson), given how many images were "
+            "tested. All networks saw the same test images, so a difference between two of them is more certain than "
+            "overlapping bars suggest.",
+        ]
+    return "\n".join(lines)
+
+
+def headline(networks: Sequence[dict[str, Any]]) -> str:
+    """The result in a sentence."""
+    tested = [each for each in networks if each["test"]]
+    if not tested:
+        return "No network was evaluated, so there is no accuracy to report."
+    last, test = tested[-1], tested[-1]["test"]
+    share = f"{_percent(test['accuracy'])} of the {test['num_images']:,} {test['split']} images"
+    subject = _capital(_the(last["name"]))
+    sentence = f"**{subject}{_architecture(last)} classifies {share} correctly"
+    if last["gain"] is not None:
+        points = f"{abs(100 * last['gain']):.1f} points"
+        comparison = (
+            f"{points} more than" if last["gain"] > 0 else f"{points} less than" if last["gain"] < 0 else "as many as"
+        )
+        sentence += f", {comparison} the teacher ({_percent(networks[0]['test']['accuracy'])})"
+    sentence += ".**"
+    best = max(tested, key=lambda each: each["test"]["accuracy"])
+    if best["test"]["accuracy"] > test["accuracy"] and best is not networks[0]:
+        sentence += f" The best is {best['name']} with {_percent(best['test']['accuracy'])}."
+    return sentence
+
+
+def _pseudo_label_section(rounds: Sequence[dict[str, Any]], names: Sequence[str], pictures: set[str]) -> str:
+    shown = [pseudo for pseudo in rounds if pseudo["balance"] is not None]
+    if not shown:
+        return ""
+    lines = ["## Pseudo labels", ""]
+    known = [pseudo for pseudo in shown if pseudo["quality"]]
+    if known:
+        lines += [
+            "The true labels of the unlabeled images are known here. No training read them; they only serve to say how "
+            'often the pseudo labels are right. "Kept" are the images that balancing chose, before it made copies.',
+            "",
+            *_quality_table(known),
+        ]
+    else:
+        lines.append(
+            "The true labels of the unlabeled images are not known, so the accuracy of pseudo labels is not either."
+        )
+    for pseudo in shown:
+        lines += ["", *_round_lines(pseudo, names, pictures)]
+    return "\n".join(lines)
+
+
+def _quality_table(rounds: Sequence[dict[str, Any]]) -> list[str]:
+    header = ["round", "labeled by", "all images", "right", "sure enough", "right", "kept", "right"]
+    rows = []
+    for pseudo in rounds:
+        row = [str(pseudo["round"]), pseudo["labeled_by"]]
+        for key in ("all", "above_threshold", "kept"):
+            share = pseudo["quality"][key]
+            row += [f"{share['images']:,}", _percent(share["accuracy"])]
+        rows.append(row)
+    return _table(header, rows)
+
+
+def _round_lines(pseudo: dict[str, Any], names: Sequence[str], pictures: set[str]) -> list[str]:
+    number, balance, quality = pseudo["round"], pseudo["balance"], pseudo["quality"]
+    threshold = balance["min_threshold"]
+    limit = f"Images below {threshold:g} (grey) are left out. " if threshold > 0 else ""
+    by_truth = (
+        "On the right, a curve above the diagonal means that the labels are more often right than they claim, below it that "
+        "they are overconfident."
+        if quality
+        else ""
+    )
+    lines = [
+        f"### Round {number}, labeled by {_the(pseudo['labeled_by'])}",
+        "",
+        f"![Confidence of the pseudo labels](round{number}-confidence.png)",
+        "",
+        f"How sure the labels are: the further right, the surer. {limit}{by_truth}".strip(),
+        "",
+        f"![Images of each class](round{number}-classes.png)",
+        "",
+        _balancing(balance) + (" Below, how often the labels of each class are right." if quality else ""),
+    ]
+    if quality:
+        lines += ["", *_class_table(pseudo, names)]
+    if f"round{number}-mosaic.png" in pictures:
+        lines += [
+            "",
+            f"![Pseudo-labeled images](round{number}-mosaic.png)",
+            "",
+            "A random pick of what the student trains on: each row is one pseudo label, the surest on the left. An image that "
+            "does not belong in its row is a wrong label.",
+        ]
+    return lines
+
+
+def _balancing(balance: dict[str, Any]) -> str:
+    """What balancing did, told from what came out of it."""
+    written = {entry["records"] for entry in balance["classes"] if entry["candidates"]}
+    if written == {balance["num_image"]}:
+        return (
+            f"Balancing gives every class that has a candidate the same number of records ({balance['num_image']:,}): the "
+            "most confident where there are more candidates, copies (pale) where there are fewer."
+        )
+    if max(written, default=0) <= balance["num_image"]:
+        return (
+            f"Of each class at most {balance['num_image']:,} candidates are kept, the most confident, without copies."
+        )
+    return "Every candidate is kept, once."
+
+
+def _class_table(pseudo: dict[str, Any], names: Sequence[str]) -> list[str]:
+    entries = pseudo["quality"]["by_class"]
+    lines = []
+    if len(entries) > LISTED_CLASSES:
+        judged = [entry for entry in entries if entry["above_threshold"]["images"]]
+        entries = sorted(judged, key=lambda entry: (entry["above_threshold"]["accuracy"], entry["label"]))[
+            :LISTED_CLASSES
+        ]
+        lines += [f"The {len(entries)} classes whose labels are least often right:", ""]
+    rows = []
+    for entry in entries:
+        counts, share, sure = pseudo["balance"]["classes"][entry["label"]], entry["all"], entry["above_threshold"]
+        rows.append(
+            [
+                names[entry["label"]] if names else str(entry["label"]),
+                f"{entry['true_images']:,}",
+                f"{share['images']:,}",
+                _percent(share["accuracy"]),
+                f"{sure['images']:,}",
+                _percent(sure["accuracy"]),
+                f"{counts['kept_unique']:,}",
+                f"{counts['records']:,}",
+            ]
+        )
+    header = ["class", "truly", "labeled so", "right", "sure enough", "right", "kept", "records"]
+    return lines + _table(header, rows)
+
+
+def _training_section(networks: Sequence[dict[str, Any]], pictures: set[str]) -> str:
+    shown = [each for each in networks if _training_name(each) in pictures]
+    if not shown:
+        return ""
+    lines = [
+        "## Training",
+        "",
+        "Faint lines are the logged values, strong ones their running mean. The batch is noised (augmentation, dropout, "
+        "stochastic depth) and the evaluated images are not, so that their accuracy may be above the batch's.",
+    ]
+    for each in shown:
+        lines += ["", f"![Training of {each['name']}]({_training_name(each)})"]
+    return "\n".join(lines)
+
+
+def _reproduce_section(command: str) -> str:
+    lines = ["## How to reproduce", ""]
+    if command:
+        lines += ["```", command, "```", ""]
+    lines.append(
+        "The same command with the same `--seed` and another `--work_dir` gives the same [results.json](results.json) on the "
+        "same machine; it holds every number of this page. Run again with this `--work_dir`, it continues where it stopped. "
+        "`tensorboard --logdir` on the folder shows every training in detail."
+    )
+    return "\n".join(lines)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [_row(header), _row(["---"] * len(header)), *map(_row, rows)]
+
+
+def _row(cells: Sequence[str]) -> str:
+    # A class may be called anything; a bar would open a cell of its own.
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _percent(share: Optional[float]) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
