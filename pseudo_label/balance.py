@@ -1,0 +1,187 @@
+"""Filter and balance: keep confident pseudo labels, the same number of every class (RELEASE section 9), with Apache Beam.
+
+    a shard's files -> confidences -> two histograms -> thresholds -> plan -> balanced shard -> stats.json
+
+An element of the pipeline is a shard, never a record. Each output shard holds the copies of one input shard's images. What is
+kept, and in which order, follows from the inputs, the settings and the seed alone, so the bytes are the same on every runner
+and for every number of workers. `stats.json` is written last: where it is newer than all inputs, the stage is done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from typing import Any, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from data import records
+from errors import UserError
+from flags.config import BalanceConfig
+from pseudo_label import balance_beam, balance_plan
+from pseudo_label.balance_inputs import ShardFiles, data_dir, find_shards, is_newer, newest_input
+from pseudo_label.balance_plan import Confidences, Plan
+from pseudo_label.balance_shards import read_confidences, write_balanced, writing
+
+STATS_FILE = "stats.json"
+SETTINGS_FILE = "settings.json"
+# These change how the work is done, where it goes or how it is shown, not what comes out.
+_WITHOUT_EFFECT = ("title", "output_dir", "only_get_stats", "beam_args")
+
+
+def balance(config: BalanceConfig) -> dict[str, Any]:
+    """Writes the filtered and balanced shards and `stats.json`, and returns the statistics.
+
+    A candidate of class c is an image whose argmax class is c, with min_threshold <= confidence <= max_prob (in float32). Every
+    class that has a candidate gets exactly `num_image` records: the most confident ones, ties in the order of (shard, record);
+    where there are fewer, each of them num_image/candidates times, rounded down or up, the extra ones drawn by seed.
+
+    Interrupted, it goes on with the shards that are missing; finished, it only reads `stats.json`. An output that is older
+    than any of the inputs is stale and is written again, as make would.
+
+    Raises:
+      UserError: inputs that are missing, unreadable or do not fit together; no candidate at all; an output_dir begun with other
+        settings. Names flag, file and record.
+    """
+    shards = find_shards(config)
+    _check_settings(config)
+    newest = newest_input(shards)
+    stats = _finished_stats(config, newest)
+    if stats is not None:
+        print(f"{config.title}: {config.output_dir} is balanced already with these settings, nothing to do")
+        return stats
+    if not config.only_get_stats:
+        _begin(config)
+        shards = [dataclasses.replace(files, finished=is_newer(files.output, newest)) for files in shards]
+    balance_beam.run(lambda root: _pipeline(root, shards, config), shards, newest, config)
+    return _read_json(_path(config, STATS_FILE))
+
+
+def _pipeline(root: Any, shards: list[ShardFiles], config: BalanceConfig) -> None:
+    import apache_beam as beam
+    from apache_beam.pvalue import AsSingleton
+
+    read = (
+        root
+        | "shards" >> beam.Create(shards)
+        | "spread over workers" >> beam.Reshuffle()
+        | "read confidences" >> beam.Map(_read, config)
+    )
+    confidences = read | "without files" >> beam.Values()
+    coarse = (
+        confidences
+        | "count upper bits" >> beam.Map(balance_plan.coarse_histogram, config)
+        | "add upper bits" >> beam.CombineGlobally(balance_plan.merge)
+    )
+    fine = (
+        confidences
+        | "count lower bits" >> beam.Map(balance_plan.fine_histogram, AsSingleton(coarse), config)
+        | "add lower bits" >> beam.CombineGlobally(balance_plan.merge)
+    )
+    thresholds = fine | "find thresholds" >> beam.Map(balance_plan.find_thresholds, AsSingleton(coarse), config)
+    plan = (
+        confidences
+        | "count ties" >> beam.Map(balance_plan.count_ranked, AsSingleton(thresholds), config)
+        | "ties of all shards" >> beam.CombineGlobally(balance_plan.union)
+        | "plan" >> beam.Map(balance_plan.make_plan, AsSingleton(thresholds), config)
+    )
+    histogram = (
+        confidences
+        | "count for the report" >> beam.Map(balance_plan.report_histogram, config)
+        | "add for the report" >> beam.CombineGlobally(sum)
+    )
+    done = plan
+    if not config.only_get_stats:
+        done = (
+            read
+            | "write shards" >> beam.Map(_write, AsSingleton(plan), config)
+            | "wait for all shards" >> beam.CombineGlobally(sum)
+        )
+    _ = done | "write statistics" >> beam.Map(_write_stats, AsSingleton(plan), AsSingleton(histogram), config)
+
+
+def _read(files: ShardFiles, config: BalanceConfig) -> tuple[ShardFiles, Confidences]:
+    return files, read_confidences(files, config)
+
+
+def _write(read: tuple[ShardFiles, Confidences], plan: Plan, config: BalanceConfig) -> int:
+    return write_balanced(*read, plan, config)
+
+
+def _write_stats(_: Any, plan: Plan, histogram: np.ndarray, config: BalanceConfig) -> None:
+    stats = {
+        "settings": _settings(config),
+        "only_get_stats": config.only_get_stats,
+        "num_image": config.num_image,
+        "min_threshold": config.min_threshold,
+        "num_predictions": int(histogram.sum()),
+        "num_records": int(plan.records.sum()),
+        "num_unique": int(plan.kept.sum()),
+        "classes": [
+            {
+                "label": label,
+                "candidates": int(plan.thresholds.candidates[label]),
+                "threshold": float(threshold) if plan.kept[label] else None,
+                "kept_unique": int(plan.kept[label]),
+                "records": int(plan.records[label]),
+            }
+            for label, threshold in enumerate(plan.thresholds.bits.view(np.float32))
+        ],
+        "confidence_histogram": {"edges": balance_plan.REPORT_EDGES.tolist(), "per_class": histogram.tolist()},
+    }
+    _write_json(_path(config, STATS_FILE), stats)
+
+
+def _finished_stats(config: BalanceConfig, newest: int) -> Optional[dict[str, Any]]:
+    path = _path(config, STATS_FILE)
+    if not is_newer(path, newest):
+        return None
+    stats = _read_json(path)
+    complete = config.only_get_stats or not stats["only_get_stats"]
+    return stats if complete and stats["settings"] == _settings(config) else None
+
+
+def _begin(config: BalanceConfig) -> None:
+    """Notes the settings that the shards will be made with, and removes what a killed run left half written."""
+    with writing(data_dir(config)):
+        tf.io.gfile.makedirs(data_dir(config))
+        for name in tf.io.gfile.listdir(data_dir(config)):
+            if records.is_temporary(name):
+                tf.io.gfile.remove(os.path.join(data_dir(config), name))
+    _write_json(_path(config, SETTINGS_FILE), _settings(config))
+
+
+def _check_settings(config: BalanceConfig) -> None:
+    path, wanted = _path(config, SETTINGS_FILE), _settings(config)
+    if not tf.io.gfile.exists(path):
+        if tf.io.gfile.glob(os.path.join(data_dir(config), f"{config.file_prefix}-*")):
+            raise UserError(
+                f"--output_dir: {data_dir(config)} holds shards but {path} is missing; name another --output_dir"
+            )
+        return
+    for name, begun_with in _read_json(path).items():
+        if wanted[name] != begun_with:
+            raise UserError(
+                f"--output_dir: {config.output_dir} was begun with {name}={begun_with!r}, got {wanted[name]!r}; "
+                "name another --output_dir, or remove this one yourself"
+            )
+
+
+def _settings(config: BalanceConfig) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in _WITHOUT_EFFECT}
+
+
+def _path(config: BalanceConfig, name: str) -> str:
+    return os.path.join(config.output_dir, name)
+
+
+def _write_json(path: str, values: dict[str, Any]) -> None:
+    with writing(path):
+        records.write_text(path, json.dumps(values, indent=1) + "\n")
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    with tf.io.gfile.GFile(path) as file:
+        return json.loads(file.read())
