@@ -233,7 +233,7 @@ def _reliability(axes: Any, bins: dict[str, Any]) -> None:
     axes.set_xlabel("confidence (largest probability)")
     axes.set_ylabel("pseudo labels right, in %")
     axes.set_title("Accuracy by confidence (bars: 95 %)")
-    axes.legend(loc="lower right")
+    axes.legend(loc="best")
 
 
 def classes(pseudo: dict[str, Any], class_names: Sequence[str]) -> bytes:
