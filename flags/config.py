@@ -208,3 +208,4 @@ class IterateConfig:
     teacher: TrainConfig
     rounds: tuple[RoundConfig, ...]
     prepare: Optional[PrepareConfig] = None
+    command: str = ""

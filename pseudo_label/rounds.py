@@ -82,7 +82,14 @@ def iterate(config: IterateConfig) -> dict[str, Any]:
         stage.run(stage.config)
         manifest.mark_done(stage)
         tf.keras.backend.clear_session()
-    results = report.write_report(config.work_dir, len(config.rounds), config.teacher.data.task.class_names)
+    results = report.write_report(
+        config.work_dir,
+        len(config.rounds),
+        config.teacher.data.task.class_names,
+        data_dir=os.path.dirname(config.teacher.data.label_data_dir.split(";")[0]),
+        command=config.command,
+        seed=config.teacher.data.seed,
+    )
     print(report.summary_table(results))
     print(f"report: {os.path.join(config.work_dir, 'report', 'report.md')}")
     return results

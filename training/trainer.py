@@ -17,7 +17,7 @@ from errors import UserError
 from evaluation.accuracy import Evaluator
 from flags.config import TrainConfig
 from reporting.progress import progress
-from training import checkpoints
+from training import checkpoints, preemption
 from training import step as training_step
 from training import strategy as strategies
 from training.metrics import MetricsLog
@@ -103,7 +103,9 @@ class Trainer:
         loop = self._compile(optimizer)
         iterator = iter(self._distribute())
         files = sum(streams.training_files(config.data, config.teacher is not None), [])
-        with progress(config.title, total=last, unit="step", initial=self.step) as bar:
+        with preemption.deferred() as signal, progress(
+            config.title, total=last, unit="steps", initial=self.step
+        ) as bar:
             for count in self._chunks(last):
                 try:
                     metrics = {name: float(value) for name, value in loop(iterator, tf.constant(count)).items()}
@@ -114,6 +116,14 @@ class Trainer:
                 if log:
                     log.add(self.step, metrics)
                 self._boundary(last, log)
+                if signal.requested and self.step < last:
+                    self._leave(log)
+
+    def _leave(self, log: Optional[MetricsLog]) -> None:
+        if log:
+            self._save(log)
+        print(f"{self.config.title}: SIGTERM at step {self.step}, saved; the same command continues")
+        raise SystemExit(preemption.EXIT_CODE)
 
     def _boundary(self, last: int, log: Optional[MetricsLog]) -> None:
         config, step = self.config, self.step
@@ -122,8 +132,11 @@ class Trainer:
             if log:
                 log.add_evaluation(step, result)
         if log and (step % config.save_checkpoints_steps == 0 or step == last):
-            log.write()
-            checkpoints.save(config.model_dir, self.state, config.keep_checkpoint_max)
+            self._save(log)
+
+    def _save(self, log: MetricsLog) -> None:
+        log.write()
+        checkpoints.save(self.config.model_dir, self.state, self.config.keep_checkpoint_max)
 
     def _chunks(self, last: int) -> Iterator[int]:
         """How many steps to take at a time: never across a log line, a checkpoint or an evaluation."""

@@ -1,0 +1,34 @@
+"""SIGTERM while training: finish the steps in flight, save, and leave with `EXIT_CODE`."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+EXIT_CODE = 128 + signal.SIGTERM  # 143, what a shell reports for a process that SIGTERM ended
+
+
+class Preemption:
+    """Whether SIGTERM came."""
+
+    requested = False
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[Preemption]:
+    """Holds SIGTERM back while the block runs; the block asks `requested` where it can stop."""
+    preemption = Preemption()
+    if threading.current_thread() is not threading.main_thread():
+        yield preemption
+        return
+
+    def note(*_: object) -> None:
+        preemption.requested = True
+
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        yield preemption
+    finally:
+        signal.signal(signal.SIGTERM, before)
