@@ -66,12 +66,8 @@ def write(config: PrepareConfig) -> dict[str, int]:
         for shard, listed in enumerate(shards.spread(labels[parts.unlabeled].tolist(), config.num_shards))
     }
     records.write_text(os.path.join(config.data_dir, "unlabeled", "labels_for_report.json"), json.dumps(truth) + "\n")
-    pool = images[np.concatenate([parts.labeled, parts.unlabeled])] / 255.0
     task = dataclasses.replace(
         TASK,
-        image_size=PIXELS,
-        mean=_rounded(pool.mean(axis=(0, 1, 2))),
-        std=_rounded(pool.std(axis=(0, 1, 2))),
         num_images={"train": len(parts.labeled), "unlabeled": len(parts.unlabeled), "test": len(parts.test)},
     )
     records.write_text(os.path.join(config.data_dir, TASK_FILE), json.dumps(task.to_json(), indent=2) + "\n")
@@ -131,8 +127,3 @@ def split(labels: np.ndarray, num_labeled: int, num_test: int, num_shards: int, 
     if not 1 <= num_shards <= len(unlabeled):
         raise UserError(f"--num_shards: got {num_shards}, expected 1 to {len(unlabeled)}, the unlabeled images")
     return Split(labeled, unlabeled, test)
-
-
-def _rounded(values: np.ndarray) -> tuple[float, float, float]:
-    red, green, blue = (round(float(value), 6) for value in values)
-    return red, green, blue
