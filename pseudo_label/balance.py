@@ -21,7 +21,7 @@ from data import records
 from errors import UserError
 from flags.config import BalanceConfig
 from pseudo_label import balance_beam, balance_plan
-from pseudo_label.balance_inputs import ShardFiles, data_dir, find_shards, is_newer, newest_input
+from pseudo_label.balance_inputs import OUTPUT_PREFIX, ShardFiles, data_dir, find_shards, is_newer, newest_input
 from pseudo_label.balance_plan import Confidences, Plan
 from pseudo_label.balance_shards import read_confidences, write_balanced, writing
 
@@ -63,41 +63,37 @@ def _pipeline(root: Any, shards: list[ShardFiles], config: BalanceConfig) -> Non
     import apache_beam as beam
     from apache_beam.pvalue import AsSingleton
 
-    read = (
-        root
-        | "shards" >> beam.Create(shards)
-        | "spread over workers" >> beam.Reshuffle()
-        | "read confidences" >> beam.Map(_read, config)
-    )
+    # `Create` spreads its elements over the workers.
+    read = root | "shards" >> beam.Create(shards) | "read confidences" >> beam.Map(_read, config)
     confidences = read | "without files" >> beam.Values()
     coarse = (
         confidences
         | "count upper bits" >> beam.Map(balance_plan.coarse_histogram, config)
-        | "add upper bits" >> beam.CombineGlobally(balance_plan.merge)
+        | "add upper bits" >> beam.CombineGlobally(balance_plan.merge).without_defaults()
     )
     fine = (
         confidences
         | "count lower bits" >> beam.Map(balance_plan.fine_histogram, AsSingleton(coarse), config)
-        | "add lower bits" >> beam.CombineGlobally(balance_plan.merge)
+        | "add lower bits" >> beam.CombineGlobally(balance_plan.merge).without_defaults()
     )
     thresholds = fine | "find thresholds" >> beam.Map(balance_plan.find_thresholds, AsSingleton(coarse), config)
     plan = (
         confidences
         | "count ties" >> beam.Map(balance_plan.count_ranked, AsSingleton(thresholds), config)
-        | "ties of all shards" >> beam.CombineGlobally(balance_plan.union)
+        | "ties of all shards" >> beam.CombineGlobally(balance_plan.union).without_defaults()
         | "plan" >> beam.Map(balance_plan.make_plan, AsSingleton(thresholds), config)
     )
     histogram = (
         confidences
         | "count for the report" >> beam.Map(balance_plan.report_histogram, config)
-        | "add for the report" >> beam.CombineGlobally(sum)
+        | "add for the report" >> beam.CombineGlobally(sum).without_defaults()
     )
     done = plan
     if not config.only_get_stats:
         done = (
             read
             | "write shards" >> beam.Map(_write, AsSingleton(plan), config)
-            | "wait for all shards" >> beam.CombineGlobally(sum)
+            | "wait for all shards" >> beam.CombineGlobally(sum).without_defaults()
         )
     _ = done | "write statistics" >> beam.Map(_write_stats, AsSingleton(plan), AsSingleton(histogram), config)
 
@@ -156,7 +152,7 @@ def _begin(config: BalanceConfig) -> None:
 def _check_settings(config: BalanceConfig) -> None:
     path, wanted = _path(config, SETTINGS_FILE), _settings(config)
     if not tf.io.gfile.exists(path):
-        if tf.io.gfile.glob(os.path.join(data_dir(config), f"{config.file_prefix}-*")):
+        if tf.io.gfile.glob(os.path.join(data_dir(config), f"{OUTPUT_PREFIX}-*")):
             raise UserError(
                 f"--output_dir: {data_dir(config)} holds shards but {path} is missing; name another --output_dir"
             )

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -45,19 +46,19 @@ def run(build: Callable[[Any], None], shards: Sequence[ShardFiles], newest: int,
 
         options = PipelineOptions(flags=list(config.beam_args))
         remote = options.view_as(StandardOptions).runner not in (None, "DirectRunner")
-    runner = None if remote else _local_runner(options, shards)
     # A remote runner's log says where the job can be watched; a local one's only repeats our errors.
-    with contextlib.nullcontext() if remote else _quiet():
-        pipeline = beam.Pipeline(runner=runner, options=options)
+    with tempfile.TemporaryDirectory() as folder, contextlib.nullcontext() if remote else _quiet():
+        log = os.path.join(folder, "workers.log")
+        pipeline = beam.Pipeline(runner=None if remote else _local_runner(options, shards, log), options=options)
         build(pipeline)
         with _bar(shards, newest, config):
             try:
                 pipeline.run().wait_until_finish()
             except Exception as error:
-                raise _user_error(error) or error from None
+                raise _user_error(error) or RuntimeError(f"{error}\n{_text(log)}") from error
 
 
-def _local_runner(options: Any, shards: Sequence[ShardFiles]) -> Any:
+def _local_runner(options: Any, shards: Sequence[ShardFiles], log: str) -> Any:
     """Beam's own in-process runner; `DirectRunner` would first try Prism, which has to be downloaded."""
     from apache_beam.options.pipeline_options import DirectOptions
     from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
@@ -74,7 +75,7 @@ def _local_runner(options: Any, shards: Sequence[ShardFiles]) -> Any:
     direct.direct_num_workers = _cores() if workers is None else workers
     # With a running mode Beam would choose the workers' command, and they could not import these modules from everywhere.
     direct.direct_running_mode = "in_memory"
-    return FnApiRunner(SubprocessSDKEnvironment.from_command_string(_worker_command()))
+    return FnApiRunner(SubprocessSDKEnvironment.from_command_string(_worker_command(log)))
 
 
 def _default_processes(shards: Sequence[ShardFiles]) -> int:
@@ -90,15 +91,23 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _worker_command() -> str:
-    """Starts a worker that finds our modules, leaves the accelerators alone and does not log to the user's terminal."""
+def _worker_command(log: str) -> str:
+    """Starts a worker that finds our modules, leaves the accelerators alone and logs to a file, not to the terminal."""
     variables = {
         "PYTHONPATH": os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH")))),
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
-    return f"exec env {settings} {shlex.quote(sys.executable)} -m apache_beam.runners.worker.sdk_worker_main"
+    python = shlex.quote(sys.executable)
+    return f"exec env {settings} {python} -m apache_beam.runners.worker.sdk_worker_main 2>>{shlex.quote(log)}"
+
+
+def _text(path: str) -> str:
+    if not os.path.exists(path):
+        return ""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
 
 
 def _user_error(error: Exception) -> Optional[UserError]:

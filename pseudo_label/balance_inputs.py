@@ -11,6 +11,9 @@ from data import records
 from errors import UserError
 from flags.config import BalanceConfig
 
+# Whatever the input's prefix (`extra` for SVHN): training looks for `train-T-*` (RELEASE section 7).
+OUTPUT_PREFIX = "train"
+
 
 @dataclasses.dataclass(frozen=True)
 class ShardFiles:
@@ -46,7 +49,7 @@ def find_shards(config: BalanceConfig) -> list[ShardFiles]:
     shards = []
     for shard in range(num_shards):
         name = records.shard_name(config.file_prefix, shard, config.num_shards)
-        output = records.filtered_name(config.file_prefix, 0, shard, config.num_shards)
+        output = records.filtered_name(OUTPUT_PREFIX, 0, shard, config.num_shards)
         if shard not in images:
             raise UserError(
                 f"--input_dir: {name} is missing in {config.input_dir}; expected shards 0..{num_shards - 1} "
@@ -80,7 +83,8 @@ def is_newer(path: str, nanoseconds: int) -> bool:
 
 
 def _modified(path: str) -> int:
-    return tf.io.gfile.stat(path).mtime_nsec
+    # TensorFlow rounds local times to seconds, which are too long for stages that take less than one.
+    return tf.io.gfile.stat(path).mtime_nsec if "://" in path else os.stat(path).st_mtime_ns
 
 
 def _image_shards(config: BalanceConfig) -> dict[int, str]:

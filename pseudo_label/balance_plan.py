@@ -213,7 +213,9 @@ def shuffled_copies(number_of_copies: np.ndarray, seed: int, shard: int, window:
 def report_histogram(part: Confidences, config: BalanceConfig) -> np.ndarray:
     """int64 [C, 20]: all predictions of one shard by class and confidence; what exceeds 1 counts as 1."""
     num_bins = len(REPORT_EDGES) - 1
-    bins = np.clip(np.searchsorted(REPORT_EDGES, part.confidences, side="right") - 1, 0, num_bins - 1)
+    bins = np.clip(
+        np.searchsorted(REPORT_EDGES.astype(np.float32), part.confidences, side="right") - 1, 0, num_bins - 1
+    )
     counts = np.bincount(part.labels.astype(np.int64) * num_bins + bins, minlength=config.num_classes * num_bins)
     return counts.reshape(config.num_classes, num_bins)
 
