@@ -70,6 +70,16 @@ def _fail(message: tf.Tensor) -> bool:
         return tf.identity(True)
 
 
+def _sentence(*parts: Any) -> tf.Tensor:
+    return tf.strings.join(
+        [part if isinstance(part, str) or part.dtype == tf.string else tf.strings.as_string(part) for part in parts]
+    )
+
+
+def _where(record: Record) -> tuple[Any, ...]:
+    return record["file"], ": record ", record["number"]
+
+
 def explain(error: tf.errors.OpError, files: list[str]) -> UserError:
     """The one line for an error that a stream raised: what `check` said, or the first record that cannot be read."""
     text = str(error)
@@ -104,13 +114,11 @@ def parse_labeled(record: Record, num_classes: int) -> dict[str, tf.Tensor]:
     label = features[records.CLASS_LABEL]
     in_range = check(
         (label >= 1) & (label <= num_classes),
-        lambda: tf.strings.format(
-            "{}: record {} has "
-            + records.CLASS_LABEL
-            + " {}, expected 1 to "
-            + f"{num_classes}; write the file again, "
-            "or set --num_label_classes",
-            [record["file"], record["number"], label],
+        lambda: _sentence(
+            *_where(record),
+            f" has {records.CLASS_LABEL} ",
+            label,
+            f", expected 1 to {num_classes}; write the file again, or set --num_label_classes",
         ),
     )
     with tf.control_dependencies([in_range]):
@@ -131,17 +139,17 @@ def parse_filtered(record: Record, num_classes: int) -> dict[str, tf.Tensor]:
     label = features[records.LABEL]
     right_length = check(
         tf.size(probabilities) == num_classes,
-        lambda: tf.strings.format(
-            "{}: record {} has {} probabilities, expected " + f"{num_classes} (the classes of the task); predict and "
-            "balance again with the same task",
-            [record["file"], record["number"], tf.size(probabilities)],
+        lambda: _sentence(
+            *_where(record),
+            " has ",
+            tf.size(probabilities),
+            f" probabilities, expected {num_classes} (the classes of the task); predict and balance again with the same task",
         ),
     )
     in_range = check(
         (label >= 0) & (label < num_classes),
-        lambda: tf.strings.format(
-            "{}: record {} has label {}, expected 0 to " + f"{num_classes - 1}; predict and balance again",
-            [record["file"], record["number"], label],
+        lambda: _sentence(
+            *_where(record), " has label ", label, f", expected 0 to {num_classes - 1}; predict and balance again"
         ),
     )
     with tf.control_dependencies([right_length, in_range]):

@@ -5,6 +5,7 @@ Every variable bears the name that it has in the release's checkpoints, so that 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Optional
 
@@ -207,7 +208,7 @@ class EfficientNet(tf.keras.Model):
         if forward is not None and forward.seeds is not None:
             seeds = tf.unstack(forward.seeds, self.num_seeds)
         for block, seed in zip(self.blocks, seeds):
-            features = block(features, forward=forward, seed=seed)
+            features = _run_block(block, features, forward, seed)
         return self.head(features, forward=forward, seed=seeds[-1])
 
     def named_variables(self) -> dict[str, tf.Variable]:
@@ -217,3 +218,24 @@ class EfficientNet(tf.keras.Model):
     def batch_norms(self) -> list[BatchNormalization]:
         """Every batch norm."""
         return [layer for layer in self._flatten_layers() if isinstance(layer, BatchNormalization)]
+
+
+def _run_block(
+    block: MBConv, features: tf.Tensor, forward: Optional[ForwardPass], seed: Optional[tf.Tensor]
+) -> tf.Tensor:
+    """Runs a block; with `forward.rematerialise` its activations are computed again in the backward pass."""
+    if forward is None or not forward.rematerialise:
+        return block(features, forward=forward, seed=seed)
+    moving = list[tf.Variable]()
+
+    @tf.recompute_grad
+    def run(inputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        # A pass of its own, so that what the block reports comes out as outputs: this function is traced twice.
+        inner = dataclasses.replace(forward, statistics=[])
+        outputs = block(inputs, forward=inner, seed=seed)
+        moving[:] = [variable for variable, _ in inner.statistics]
+        return (outputs, *[value for _, value in inner.statistics])
+
+    outputs, *statistics = run(features)
+    forward.statistics += list(zip(moving, statistics))
+    return outputs

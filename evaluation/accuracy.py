@@ -22,7 +22,7 @@ class Evaluator:
     def __init__(self, model: EfficientNet, strategy: tf.distribute.Strategy):
         self._model = model
         self._strategy = strategy
-        self._step = tf.function(self._distributed_step)
+        self._step = tf.function(self._distributed_step, autograph=False)
 
     def _distributed_step(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         counts = self._strategy.run(self._count, args=(batch,))

@@ -124,7 +124,7 @@ class _Prediction:
         self.summary = summary
         self.step = tf.function(
             lambda images: strategy.run(lambda local: tf.nn.softmax(model(local)), args=(images,)),
-            reduce_retracing=False,
+            autograph=False,
         )
         self.samples = samples
 

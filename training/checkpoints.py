@@ -8,9 +8,11 @@ A checkpoint counts only when its `.index` is there, which is written last and d
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import uuid
+from collections.abc import Iterable
 from typing import Any, Optional
 
 import numpy as np
@@ -28,14 +30,16 @@ DATA_SUFFIX = ".data-00000-of-00001"
 INDEX_SUFFIX = ".index"
 HEAD = "head/dense"
 _OWN = re.compile(rf"^{re.escape(PREFIX)}-(\d+){re.escape(INDEX_SUFFIX)}$")
+_FILE_OF_A_CHECKPOINT = re.compile(r"(\.index|\.meta|\.data-\d{5}-of-\d{5})$")
+_NAME_FLAGS = {"teacher_model_path": "teacher_model_name"}
 _DERIVED = (AVERAGE_SUFFIX, MOMENTUM_SUFFIX, SQUARES_SUFFIX)
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
-def write(prefix: str, tensors: dict[str, Any]) -> None:
-    """Writes a checkpoint `prefix` of named tensors that appears only when whole.
+def write(prefix: str, tensors: dict[str, Any], flag: str = "model_dir") -> None:
+    """Writes a checkpoint `prefix` of named tensors that appears only when whole; `flag` gave its place, for messages.
 
     Raises:
       UserError: the folder cannot be written (also: the disk is full).
@@ -50,20 +54,34 @@ def write(prefix: str, tensors: dict[str, Any]) -> None:
             shape_and_slices=[""] * len(names),
             tensors=[tf.convert_to_tensor(tensors[name]) for name in names],
         )
+        if tf.io.gfile.exists(prefix + INDEX_SUFFIX):
+            tf.io.gfile.remove(prefix + INDEX_SUFFIX)  # an old index must never describe the new data
         for suffix in (DATA_SUFFIX, INDEX_SUFFIX):
             tf.io.gfile.rename(temporary + suffix, prefix + suffix, overwrite=True)
     except (tf.errors.OpError, OSError) as error:
-        raise UserError(f"--model_dir: cannot write {prefix}: {first_line(error)}") from error
+        raise UserError(f"--{flag}: cannot write {prefix}: {first_line(error)}") from error
     finally:
-        for leftover in tf.io.gfile.glob(temporary + "*"):
+        for leftover in _files_of(temporary):
             tf.io.gfile.remove(leftover)
+
+
+def _files_of(prefix: str) -> list[str]:
+    """Every file whose name begins with `prefix`."""
+    folder, name = os.path.split(prefix)
+    if not tf.io.gfile.isdir(folder or "."):
+        return []
+    return [os.path.join(folder, found) for found in tf.io.gfile.listdir(folder or ".") if found.startswith(name)]
 
 
 def save(model_dir: str, state: TrainingState, keep: int) -> str:
     """Writes the training's state as `model.ckpt-STEP`, keeps the last `keep`; returns the prefix."""
-    step = int(state.step.numpy())
+    return save_tensors(model_dir, int(state.step.numpy()), dict(state.named_variables()), keep)
+
+
+def save_tensors(model_dir: str, step: int, tensors: dict[str, Any], keep: int = 0) -> str:
+    """Writes named tensors as `model.ckpt-STEP`, keeps the last `keep` (0: all); returns the prefix."""
     prefix = os.path.join(model_dir, f"{PREFIX}-{step}")
-    write(prefix, dict(state.named_variables()))
+    write(prefix, tensors)
     kept = list_own(model_dir)[-keep:] if keep > 0 else list_own(model_dir)
     lines = [f'model_checkpoint_path: "{PREFIX}-{step}"']
     lines += [f'all_model_checkpoint_paths: "{PREFIX}-{number}"' for number in kept]
@@ -107,23 +125,36 @@ def resolve(path: str, flag: str) -> str:
     Raises:
       UserError: a file of the checkpoint instead of its prefix, a folder without a checkpoint, nothing there.
     """
-    for suffix in (INDEX_SUFFIX, DATA_SUFFIX):
-        if path.endswith(suffix):
-            raise UserError(
-                f"--{flag}: got {path}, expected the checkpoint's prefix; leave {suffix} out: {path[: -len(suffix)]}"
-            )
-    if tf.io.gfile.exists(path + INDEX_SUFFIX):
-        if not tf.io.gfile.glob(path + ".data-*"):
-            raise UserError(
-                f"--{flag}: {path}{INDEX_SUFFIX} is there but no {path}.data-* beside it; copy the whole checkpoint"
-            )
+    match = _FILE_OF_A_CHECKPOINT.search(path)
+    if match:
+        raise UserError(
+            f"--{flag}: got {path}, expected the checkpoint's prefix; leave {match.group()} out: {path[: match.start()]}"
+        )
+    names = _files_of(path + ".")
+    indexed, has_data = path + INDEX_SUFFIX in names, any(name.startswith(path + ".data-") for name in names)
+    if indexed != has_data:
+        there, missing = (INDEX_SUFFIX, ".data-*") if indexed else (".data-*", INDEX_SUFFIX)
+        raise UserError(f"--{flag}: {path}{there} is there but no {path}{missing} beside it; copy the whole checkpoint")
+    if indexed:
         return path
     if tf.io.gfile.isdir(path):
-        found = latest(path) or tf.train.latest_checkpoint(path)
-        if found:
-            return found
-        raise UserError(f"--{flag}: {path} is a folder without a checkpoint; give a checkpoint's prefix or a model_dir")
-    raise UserError(f"--{flag}: no checkpoint {path} (looked for {path}{INDEX_SUFFIX})")
+        return _resolve_folder(path, flag)
+    raise UserError(f"--{flag}: no checkpoint {path} (looked for {path}{INDEX_SUFFIX}); check the path")
+
+
+def _resolve_folder(path: str, flag: str) -> str:
+    """A model_dir's newest checkpoint, or the only one of a downloaded folder (whose `checkpoint` file names a path of
+    the machine that it was trained on)."""
+    newest = latest(path)
+    if newest:
+        return newest
+    names = tf.io.gfile.listdir(path)
+    indexes = sorted(name for name in names if name.endswith(INDEX_SUFFIX) and not records.is_temporary(name))
+    if len(indexes) == 1:
+        return resolve(os.path.join(path, indexes[0][: -len(INDEX_SUFFIX)]), flag)
+    if indexes:
+        raise UserError(f"--{flag}: the folder {path} holds {len(indexes)} checkpoints ({indexes[0]}, ...); name one")
+    raise UserError(f"--{flag}: {path} is a folder without a checkpoint; give a checkpoint's prefix or a model_dir")
 
 
 class Reader:
@@ -158,31 +189,44 @@ class Reader:
             f"--{self.flag}: the checkpoint {self.prefix} is corrupt or cut short ({first_line(error)}); copy it again"
         )
 
-    def check(self, expected: dict[str, list[int]], root: str, ignore_head: bool = False) -> None:
-        """Raises UserError at the first variable of `expected` that is missing or has another shape, then at the first
-        weight under the network's name `root` that is left over."""
-        for name, shape in expected.items():
+    def check(self, model: EfficientNet, names: Iterable[str]) -> None:
+        """Raises UserError at the first of the network's variables `names` that is missing or has another shape (its
+        average too), then at the first weight under the network's name that the network does not have."""
+        named = model.named_variables()
+        for name in names:
             if name not in self.shapes:
-                held = sorted({held.split("/")[0] for held in self.shapes if "/stem/" in held})
-                hint = f" (it holds {', '.join(held)})" if held and root not in held else ""
+                raise self._missing(name, model.config.name)
+            for held in (name, name + AVERAGE_SUFFIX):
+                shape, expected = self.shapes.get(held), named[name].shape.as_list()
+                if shape is not None and list(shape) != expected:
+                    raise self._misshapen(held, list(shape), expected)
+        for name in sorted(self.shapes):
+            if name.startswith(model.config.name + "/") and not name.endswith(_DERIVED) and name not in named:
                 raise UserError(
-                    f"--{self.flag}: {self.prefix} has no variable {name}{hint}, which {root} needs; check --model_name "
-                    "and the coefficients"
+                    f"--{self.flag}: {self.prefix} has the variable {name} left over, which {model.config.name} of these "
+                    f"flags does not have; check --{self._name_flag} and --depth_coefficient"
                 )
-            if list(self.shapes[name]) != list(shape):
-                raise UserError(
-                    f"--{self.flag}: {self.prefix} has {name} of shape {list(self.shapes[name])}, expected "
-                    f"{list(shape)}; check --model_name, its coefficients and --num_label_classes"
-                    + (" (--reset_head starts a new classifier)" if HEAD in name else "")
-                )
-        for name in self.shapes:
-            if not name.startswith(root + "/") or name.endswith(_DERIVED) or (ignore_head and HEAD in name):
-                continue
-            if name not in expected:
-                raise UserError(
-                    f"--{self.flag}: {self.prefix} has the variable {name}, which {root} of these flags does not; check "
-                    "--model_name and --depth_coefficient"
-                )
+
+    @property
+    def _name_flag(self) -> str:
+        return _NAME_FLAGS.get(self.flag, "model_name")
+
+    def _missing(self, name: str, network: str) -> UserError:
+        networks = sorted({held.split("/")[0] for held in self.shapes if "/stem/" in held})
+        hint = f" (it holds {', '.join(networks)})" if networks and network not in networks else ""
+        return UserError(
+            f"--{self.flag}: {self.prefix} has no variable {name}{hint}, which {network} needs; check "
+            f"--{self._name_flag} and the coefficients"
+        )
+
+    def _misshapen(self, name: str, shape: list[int], expected: list[int]) -> UserError:
+        remedy = f"--{self._name_flag} and --width_coefficient"
+        if HEAD in name and shape[:-1] == expected[:-1]:
+            remedy = "--num_label_classes"
+            remedy += ", or start a new classifier with --reset_head" if self.flag == "init_model_path" else ""
+        return UserError(
+            f"--{self.flag}: {self.prefix} has {name} of shape {shape}, expected {expected}; check {remedy}"
+        )
 
 
 def load_weights(
@@ -202,7 +246,7 @@ def load_weights(
     """
     reader = Reader(path, flag)
     named = {name: variable for name, variable in model.named_variables().items() if not (reset_head and HEAD in name)}
-    reader.check({name: variable.shape.as_list() for name, variable in named.items()}, model.config.name, reset_head)
+    reader.check(model, named)
     averaged = {name for name in named if name + AVERAGE_SUFFIX in reader.shapes}
     if use_averages and not averaged:
         raise UserError(
@@ -214,19 +258,38 @@ def load_weights(
 
 
 def restore(state: TrainingState, path: str) -> None:
-    """Continues a training from one of its own checkpoints: every variable, slot, average and the step.
+    """Continues a training: every weight, average, slot and the step.
+
+    A converted checkpoint may lack slots or averages (some released ones do), and so may variables that were frozen
+    before: those start afresh, with one line of notice.
 
     Raises:
-      UserError: the checkpoint is another network's (names the first differing variable), or unreadable.
+      UserError: the checkpoint is another network's (names the first differing variable), has no step, is unreadable.
     """
     reader = Reader(path, "model_dir")
-    named = state.named_variables()
-    reader.check(
-        {name: variable.shape.as_list() for name, variable in named.items() if name != STEP_NAME},
-        state.model.config.name,
-    )
-    for name, variable in named.items():
+    weights = state.model.named_variables()
+    reader.check(state.model, weights)
+    if STEP_NAME not in reader.shapes:
+        raise UserError(
+            f"--model_dir: {reader.prefix} has no {STEP_NAME}, so a training cannot continue from it; "
+            "pass it as --init_model_path, or convert it with --mode=convert"
+        )
+    for name, variable in weights.items():
         variable.assign(reader.tensor(name))
+    state.restart_from_weights()
+    derived = {name: variable for name, variable in state.named_variables().items() if name not in weights}
+    fresh = [name for name in derived if name not in reader.shapes]
+    for name, variable in derived.items():
+        if name in reader.shapes:
+            variable.assign(reader.tensor(name))
+    if fresh:
+        averages = sum(name.endswith(AVERAGE_SUFFIX) for name in fresh)
+        logging.warning(
+            "--model_dir: %s lacks %d averages and %d optimiser slots: they start afresh",
+            reader.prefix,
+            averages,
+            len(fresh) - averages,
+        )
 
 
 def first_line(error: Exception) -> str:

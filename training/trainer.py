@@ -103,9 +103,10 @@ class Trainer:
         loop = self._compile(optimizer)
         iterator = iter(self._distribute())
         files = sum(streams.training_files(config.data, config.teacher is not None), [])
-        with preemption.deferred() as signal, progress(
-            config.title, total=last, unit="steps", initial=self.step
-        ) as bar:
+        with (
+            preemption.deferred() as signal,
+            progress(config.title, total=last, unit="steps", initial=self.step) as bar,
+        ):
             for count in self._chunks(last):
                 try:
                     metrics = {name: float(value) for name, value in loop(iterator, tf.constant(count)).items()}
@@ -216,12 +217,15 @@ class Trainer:
                 cross_replica_mean=strategies.cross_replica_mean(strategy, group),
             )
 
-        @tf.function(reduce_retracing=True)
+        # Only the loop needs autograph; converting the layers' code as well would double the time of tracing.
+        take_step = tf.autograph.experimental.do_not_convert(step.__call__)
+
+        @tf.function
         def loop(iterator: Any, count: tf.Tensor) -> dict[str, tf.Tensor]:
             totals = {name: tf.zeros([]) for name in step.metric_names}
             rate = tf.zeros([])
             for _ in tf.range(count):
-                metrics = strategy.run(step, args=(next(iterator),))
+                metrics = strategy.run(take_step, args=(next(iterator),))
                 metrics = {
                     name: strategy.reduce(tf.distribute.ReduceOp.MEAN, metrics[name], axis=None) for name in totals
                 }

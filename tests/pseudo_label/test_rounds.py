@@ -1,0 +1,136 @@
+"""The whole loop in one process on a tiny setting: two rounds on real digits, stopped and continued, then the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+
+import pytest
+
+from data.config import AugmentConfig, DataConfig
+from data.tasks import TASKS
+from efficientnet.variants import ModelConfig
+from errors import UserError
+from flags.config import (
+    BalanceConfig,
+    DeviceConfig,
+    IterateConfig,
+    OptimizerConfig,
+    PredictConfig,
+    PrepareConfig,
+    RoundConfig,
+    TrainConfig,
+)
+from pseudo_label import rounds
+
+TASK = TASKS["digits"]
+MODEL = ModelConfig("efficientnet-b0", 10, TASK.mean, TASK.std, True, width_coefficient=0.1, depth_coefficient=0.1)
+LARGER = dataclasses.replace(MODEL, width_coefficient=0.3)
+DEVICE = DeviceConfig(use_tpu=False)
+
+
+def training(work_dir, model, folder, unlabeled=""):
+    return TrainConfig(
+        folder,
+        model,
+        DataConfig(
+            TASK,
+            os.path.join(work_dir, "data", "labeled"),
+            unlabeled,
+            image_size=16,
+            small_image_model=True,
+            augment=AugmentConfig(magnitude=5),
+            unlabeled_augment=AugmentConfig(magnitude=5),
+        ),
+        OptimizerConfig(
+            4, 8, 20, base_learning_rate=0.05, unlabel_ratio=2.0 if unlabeled else 0.0, teacher_softmax_temp=1.0
+        ),
+        os.path.join(work_dir, folder),
+        DEVICE,
+        save_checkpoints_steps=2,
+        log_step_count_steps=2,
+    )
+
+
+def one_round(work_dir, number, teacher, teacher_dir):
+    folder = os.path.join(work_dir, f"round{number}")
+    images = os.path.join(work_dir, "data", "unlabeled")
+    predictions = os.path.join(folder, "predictions")
+    return RoundConfig(
+        PredictConfig(
+            "predict",
+            teacher,
+            os.path.join(work_dir, teacher_dir),
+            images,
+            predictions,
+            16,
+            num_shards=2,
+            shard_ids=None,
+            batch_size=128,
+            samples_per_class=2,
+            device=DEVICE,
+        ),
+        BalanceConfig("balance", images, predictions, os.path.join(folder, "balanced"), 10, num_image=12, num_shards=2),
+        training(work_dir, LARGER, f"round{number}/student", os.path.join(folder, "balanced", "data")),
+    )
+
+
+@pytest.fixture
+def config(tmp_path):
+    work_dir = str(tmp_path / "work")
+    return IterateConfig(
+        work_dir,
+        training(work_dir, MODEL, "teacher"),
+        (one_round(work_dir, 1, MODEL, "teacher"), one_round(work_dir, 2, LARGER, "round1/student")),
+        PrepareConfig("digits", os.path.join(work_dir, "data"), 20, num_test_images=50, num_shards=2),
+        command="python main.py --mode=iterate",
+    )
+
+
+def test_the_whole_loop_continues_where_it_stopped_and_reports(config, monkeypatch, capsys):
+    done = []
+    run_stage = rounds.Manifest.mark_done
+
+    def stop_after_first_balance(self, stage):
+        run_stage(self, stage)
+        done.append(stage.name)
+        if stage.name == "round1/balance":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(rounds.Manifest, "mark_done", stop_after_first_balance)
+        rounds.iterate(config)
+    assert done == ["prepare", "teacher", "round1/predict", "round1/balance"]
+
+    results = rounds.iterate(config)
+    output = capsys.readouterr().out
+    assert "[4/8] round1/balance: done before" in output
+    assert "[8/8] round2/student\n" in output
+    assert "student 2" in output
+    report = os.path.join(config.work_dir, "report")
+    with open(os.path.join(report, "results.json")) as file:
+        text = file.read()
+    assert json.loads(text) == json.loads(json.dumps(results))
+    assert config.work_dir not in text
+    for name in ("report.md", "accuracy.png", "training-teacher.png", "round2-mosaic.png"):
+        assert os.path.getsize(os.path.join(report, name)) > 0
+
+    again = rounds.iterate(config)
+    assert again == results
+    assert "round2/student: done before" in capsys.readouterr().out
+
+    changed = dataclasses.replace(config.rounds[0].balance, num_image=11)
+    other = dataclasses.replace(
+        config, rounds=(dataclasses.replace(config.rounds[0], balance=changed), config.rounds[1])
+    )
+    with pytest.raises(
+        UserError, match=r"stage round1/balance done with num_image=12, these flags give 11; use another"
+    ):
+        rounds.iterate(other)
+
+
+def test_first_difference_names_nested_settings():
+    assert rounds.first_difference({"a": {"b": [1, 2]}}, {"a": {"b": [1, 3]}}) == ("a.b", [1, 2], [1, 3])
+    assert rounds.first_difference({"a": 1}, {"a": 1}) is None
+    assert rounds.first_difference({"a": 1}, {}) == ("a", 1, None)

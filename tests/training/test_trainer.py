@@ -1,0 +1,259 @@
+"""The trainer on real digits and a tiny network: what it writes, how it continues, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data import prepare, records, streams
+from data.config import AugmentConfig, DataConfig
+from data.tasks import load_task
+from efficientnet.variants import ModelConfig
+from errors import UserError
+from flags.config import DeviceConfig, OptimizerConfig, PrepareConfig, TrainConfig
+from training import checkpoints, preemption, trainer
+
+STEPS = 7
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("digits"))
+    prepare.prepare(PrepareConfig("digits", folder, 20, num_test_images=21, num_shards=2))
+    return folder
+
+
+@pytest.fixture
+def config(data_dir, tmp_path):
+    return make_config(data_dir, str(tmp_path / "model"))
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir, tmp_path_factory):
+    """The config of a training that has run to its end, shared by the tests that only look at it."""
+    config = make_config(data_dir, str(tmp_path_factory.mktemp("finished") / "model"))
+    trainer.run(dataclasses.replace(config, keep_checkpoint_max=2))
+    return config
+
+
+def make_config(data_dir, model_dir):
+    task = load_task("digits", data_dir)
+    model = ModelConfig("efficientnet-b0", 10, task.mean, task.std, True, width_coefficient=0.1, depth_coefficient=0.1)
+    data = DataConfig(
+        task,
+        os.path.join(data_dir, "labeled"),
+        image_size=16,
+        small_image_model=True,
+        augment=AugmentConfig(magnitude=5),
+    )
+    return TrainConfig(
+        "tiny",
+        model,
+        data,
+        OptimizerConfig(STEPS, 8, 20, base_learning_rate=0.1),
+        model_dir,
+        DeviceConfig(use_tpu=False),
+        save_checkpoints_steps=3,
+        log_step_count_steps=2,
+    )
+
+
+def tensors(model_dir):
+    reader = tf.train.load_checkpoint(checkpoints.latest(model_dir))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def assert_same_tensors(first, second):
+    first, second = tensors(first), tensors(second)
+    assert first.keys() == second.keys()
+    different = [name for name in first if not np.array_equal(first[name], second[name])]
+    assert not different
+
+
+def test_train_and_eval_leaves_what_later_commands_need(finished):
+    config = finished
+    with open(os.path.join(config.model_dir, "evaluation.json")) as file:
+        result = json.load(file)
+    assert result["num_images"] == 21
+    assert result["step"] == STEPS
+    assert result["accuracy"] == result["correct"] / 21
+    assert checkpoints.list_own(config.model_dir) == [6, STEPS]
+    with open(os.path.join(config.model_dir, "metrics.jsonl")) as file:
+        steps = [json.loads(line)["step"] for line in file]
+    assert steps == [2, 3, 4, 6, 7]
+    with open(os.path.join(config.model_dir, "model.json")) as file:
+        assert ModelConfig.from_json(json.load(file)["model"]) == config.model
+    assert tf.io.gfile.glob(os.path.join(config.model_dir, "events.out.tfevents.*"))
+
+
+def test_finished_model_dir_trains_nothing(finished, capsys):
+    before = tensors(finished.model_dir)
+    trainer.run(finished)
+    output = capsys.readouterr().out
+    assert f"has all {STEPS} steps already, nothing to train" in output
+    assert "of 21 test images right" in output
+    after = tensors(finished.model_dir)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_run_that_stopped_continues_bit_for_bit(config, finished, monkeypatch):
+    boundary = trainer.Trainer._boundary
+
+    def die(self, last, log):
+        boundary(self, last, log)
+        if self.step >= 4:
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(trainer.Trainer, "_boundary", die)
+        trainer.run(config)
+    assert checkpoints.list_own(config.model_dir) == [3]
+    trainer.run(config)
+    assert_same_tensors(config.model_dir, finished.model_dir)
+    for name in ("metrics.jsonl", "evaluations.jsonl"):
+        with open(os.path.join(config.model_dir, name)) as one, open(os.path.join(finished.model_dir, name)) as two:
+            assert one.read() == two.read()
+
+
+def test_sigterm_saves_mid_segment_and_the_run_continues_bit_for_bit(config, finished, monkeypatch, capsys):
+    boundary = trainer.Trainer._boundary
+
+    def terminate(self, last, log):
+        boundary(self, last, log)
+        if self.step == 4:
+            os.kill(os.getpid(), preemption.EXIT_CODE - 128)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
+        patch.setattr(trainer.Trainer, "_boundary", terminate)
+        trainer.run(config)
+    assert stop.value.code == 143
+    assert "SIGTERM at step 4, saved" in capsys.readouterr().out
+    assert checkpoints.list_own(config.model_dir)[-1] == 4
+    trainer.run(config)
+    assert_same_tensors(config.model_dir, finished.model_dir)
+
+
+def test_another_architecture_is_refused_with_the_first_differing_variable(finished):
+    wider = dataclasses.replace(finished, model=dataclasses.replace(finished.model, width_coefficient=0.5))
+    with pytest.raises(UserError, match=r"has efficientnet-b0/stem/conv2d/kernel of shape \[3, 3, 3, 8\], expected"):
+        trainer.run(wider)
+    other = dataclasses.replace(finished, model=dataclasses.replace(finished.model, name="efficientnet-b1"))
+    with pytest.raises(UserError, match=r"has no variable efficientnet-b1/stem/.*it holds efficientnet-b0"):
+        trainer.run(other)
+
+
+def test_eval_needs_a_checkpoint(config):
+    with pytest.raises(UserError, match=r"--model_dir: .* holds no checkpoint to evaluate; train first"):
+        trainer.run(dataclasses.replace(config, train=False))
+
+
+def test_a_loss_that_is_not_a_number_stops_and_saves_nothing(config):
+    optimizer = dataclasses.replace(config.optimizer, base_learning_rate=1e30)
+    with pytest.raises(
+        UserError, match=r"the loss is (nan|inf) at step \d+; nothing of it was saved.*lower --base_lear"
+    ):
+        trainer.run(dataclasses.replace(config, optimizer=optimizer, save_checkpoints_steps=100))
+    assert checkpoints.latest(config.model_dir) is None
+
+
+def write_labeled(folder, labels, name="train-00000-of-00001"):
+    encoded = tf.io.encode_png(np.zeros([16, 16, 3], np.uint8)).numpy()
+    records.write_shard(os.path.join(folder, name), [records.labeled_example(encoded, label) for label in labels])
+
+
+def with_data(config, folder):
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, label_data_dir=folder), evaluate=False)
+
+
+def test_labels_outside_the_classes_name_file_record_and_value(config, tmp_path):
+    folder = str(tmp_path / "bad")
+    write_labeled(folder, [1, 2, 11])
+    with pytest.raises(UserError, match=r"train-00000-of-00001: record 2 has image/class/label 11, expected 1 to 10"):
+        trainer.run(with_data(config, folder))
+
+
+def test_a_class_without_an_image_is_named(config, tmp_path):
+    folder = str(tmp_path / "bad")
+    write_labeled(folder, [1, 2, 3, 4, 5, 6, 7, 8, 10])
+    with pytest.raises(UserError, match=r"1 of 10 classes have no labeled image .* the first with label 9 \(8\)"):
+        trainer.run(with_data(config, folder))
+
+
+def test_missing_shards_name_the_pattern(config, tmp_path):
+    with pytest.raises(UserError, match=r"--label_data_dir: no file matches .*nowhere/train-"):
+        trainer.run(with_data(config, str(tmp_path / "nowhere")))
+
+
+def test_a_truncated_shard_names_file_record_and_byte(config, tmp_path):
+    folder = str(tmp_path / "bad")
+    write_labeled(folder, list(range(1, 11)))
+    path = os.path.join(folder, "train-00000-of-00001")
+    size = os.path.getsize(path)
+    with open(path, "r+b") as file:
+        file.truncate(size - 5)
+    with pytest.raises(UserError, match=r"train-00000-of-00001: record 9 at byte \d+ is truncated or corrupt"):
+        trainer.run(with_data(config, folder))
+
+
+def test_an_undecodable_image_names_file_and_record(config, tmp_path):
+    folder = str(tmp_path / "bad")
+    encoded = tf.io.encode_png(np.zeros([16, 16, 3], np.uint8)).numpy()
+    images = [encoded] * 9 + [b"no image at all"]
+    records.write_shard(
+        os.path.join(folder, "train-00000-of-00001"),
+        [records.labeled_example(image, label + 1) for label, image in enumerate(images)],
+    )
+    with pytest.raises(UserError, match=r"train-00000-of-00001: record 9 holds an image that cannot be decoded"):
+        trainer.run(with_data(config, folder))
+
+
+def test_soft_labels_of_the_wrong_length_name_the_record(config, tmp_path):
+    folder = str(tmp_path / "unlabeled")
+    encoded = tf.io.encode_png(np.zeros([16, 16, 3], np.uint8)).numpy()
+    example = records.filtered_example(encoded, np.full([7], 1 / 7, np.float32))
+    records.write_shard(os.path.join(folder, "train-0-00000-of-00001"), [example] * 3)
+    bad = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, unlabel_data_dir=folder),
+        optimizer=dataclasses.replace(config.optimizer, unlabel_ratio=1.0, teacher_softmax_temp=1.0),
+        evaluate=False,
+    )
+    with pytest.raises(UserError, match=r"train-0-00000-of-00001: record \d has 7 probabilities, expected 10"):
+        trainer.run(bad)
+
+
+def test_a_student_of_an_online_teacher_trains(config, finished, data_dir):
+    online = dataclasses.replace(
+        config,
+        teacher=finished.model,
+        teacher_path=finished.model_dir,
+        data=dataclasses.replace(
+            config.data, unlabel_data_dir=os.path.join(data_dir, "unlabeled"), teacher_image_size=16
+        ),
+        optimizer=dataclasses.replace(config.optimizer, unlabel_ratio=1.5, teacher_softmax_temp=1.0, train_steps=2),
+    )
+    assert trainer.run(online)["step"] == 2
+    with open(os.path.join(online.model_dir, "metrics.jsonl")) as file:
+        metrics = json.loads(file.readlines()[-1])
+    assert metrics["data_loss"] == pytest.approx(metrics["labeled_loss"] + 1.5 * metrics["unlabeled_loss"], rel=1e-5)
+
+
+def test_the_stream_of_a_segment_does_not_depend_on_where_a_run_started(config):
+    def batches(first_step, count):
+        stream = streams.training_stream(config.data, 8, 0, 1, streams.Segments(first_step, 3))
+        return [batch["labeled"]["image"].numpy() for batch in stream.take(count)]
+
+    whole = batches(0, 8)
+    for start in (2, 3, 7):
+        for one, other in zip(whole[start:], batches(start, 8 - start)):
+            np.testing.assert_array_equal(one, other)
+    assert not np.array_equal(whole[0], whole[3])
