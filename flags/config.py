@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Optional
 
-from data.config import AugmentConfig, DataConfig
+from data.config import DataConfig
 from data.tasks import Task
 from efficientnet.variants import ModelConfig
 
@@ -216,19 +216,49 @@ class PrepareConfig:
 
     Attributes:
       data_dir: receives `task.json`, `labeled/` and `unlabeled/`.
-      num_labeled: labeled training images, the same number of every class; the rest of the pool is unlabeled.
-      num_test_images: held-out images.
-      num_shards: shards of the unlabeled set.
+      num_labeled: digits: labeled training images, the same number of every class; the rest of the pool is unlabeled.
+      num_test_images: held-out images; None is the task's own choice (digits: 500; folder: none but those in test/).
+      num_shards: shards of the unlabeled set (digits, folder; svhn and imagenet have the release's numbers).
       source_dir: the user's own files, for tasks that read some.
+      download: fetch the task's official files into source_dir where they are not there (svhn).
+      num_processes: processes that decode images; 0 for one a core. Changes nothing in what is written.
     """
 
     task_name: str
     data_dir: str
-    num_labeled: int
-    num_test_images: int = 500
+    num_labeled: int = 40
+    num_test_images: Optional[int] = None
     num_shards: int = 4
     seed: int = 0
     source_dir: str = ""
+    download: bool = False
+    num_processes: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifyConfig:
+    """What a trained network says about image files (`--mode=classify`).
+
+    Attributes:
+      checkpoint: a checkpoint prefix or a model_dir.
+      inputs: image files, and folders whose images are all taken.
+      model, image_size: the network and the pixels at which it sees images; None takes them from the model_dir's model.json.
+      class_names: one name a class; empty takes model.json's, or else the classes' numbers.
+      output_csv: file for a row an image; "" for none.
+      top: how many classes an image.
+    """
+
+    title: str
+    checkpoint: str
+    inputs: tuple[str, ...]
+    model: Optional[ModelConfig] = None
+    image_size: Optional[int] = None
+    class_names: tuple[str, ...] = ()
+    output_csv: str = ""
+    top: int = 5
+    batch_size: int = 8
+    use_averages: bool = True
+    device: DeviceConfig = DeviceConfig()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ from reporting import report
 from training import trainer
 
 MANIFEST = "manifest.json"
-IGNORED_SETTINGS = ("device", "beam_args", "keep_checkpoint_max")  # they change how a stage runs, not what it makes
+IGNORED_SETTINGS = ("device", "beam_args", "keep_checkpoint_max", "num_processes", "download")  # they change how a stage runs, not what it makes
 
 
 @dataclasses.dataclass(frozen=True)

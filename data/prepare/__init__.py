@@ -4,15 +4,17 @@ data_dir/task.json                          the Task, with its statistics and th
 data_dir/labeled/train-SSSSS-of-NNNNN       and test-, dev- or validation- beside it
 data_dir/unlabeled/train-SSSSS-of-NNNNN
 data_dir/unlabeled/labels_for_report.json   true labels (0-based) a shard, where known; training never reads them
+data_dir/unreadable.txt                     images that could not be used, where files of the user's are read
+data_dir/prepare/                           how far an interrupted run came, and what went into each shard
 data_dir/prepare.json                       what the folder was prepared with, and whether it is whole; written last
 """
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import json
 import os
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from data.tasks import TASK_FILE, TASKS
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
 
 MARKER = "prepare.json"
 
-# Each module has `check(config)`, which raises UserError before anything is written, and `write(config)`, which returns
-# the shards that it wrote: {path below data_dir: number of records}.
+# Each module has `SETTINGS`, the names of the config's fields that decide what is written; `check(config)`, which raises
+# UserError before anything is written; and `write(config)`, which returns the shards that it wrote: {path below data_dir:
+# number of records}. One that reads the user's own images also has `fingerprint(config)`, to see whether they changed.
 PREPARERS = {
     "digits": "data.prepare.digits",
+    "folder": "data.prepare.folder",
 }
 
 
@@ -47,20 +51,35 @@ def prepare(config: PrepareConfig) -> None:
         raise UserError(
             f"--task_name: got {config.task_name!r}{known}, but --mode=prepare can build only {', '.join(PREPARERS)}"
         )
-    settings = {key: value for key, value in dataclasses.asdict(config).items() if key != "data_dir"}
+    module = importlib.import_module(PREPARERS[config.task_name])
+    settings = {name: getattr(config, name) for name in ("task_name", *module.SETTINGS)}
     earlier = _earlier(config.data_dir, settings)
     if earlier.get("finished") and shards.all_there(config.data_dir, [TASK_FILE, *earlier["records"]]):
+        _check_same_source(module, config, earlier)
         print(f"{config.data_dir}: {config.task_name} is already prepared with these settings, nothing to do")
         return
-    module = importlib.import_module(PREPARERS[config.task_name])
     module.check(config)
     marker = os.path.join(config.data_dir, MARKER)
+    begun = {"settings": settings, "source": _source(module, config)}
     with shards.writing_to(config.data_dir):
-        records.write_text(marker, _as_text({"settings": settings, "finished": False}))
+        records.write_text(marker, _as_text({**begun, "finished": False}))
         written = module.write(config)
         shards.verify(config.data_dir, written)
-        records.write_text(marker, _as_text({"settings": settings, "finished": True, "records": written}))
+        records.write_text(marker, _as_text({**begun, "finished": True, "records": written}))
     print(f"{config.data_dir}: prepared {config.task_name}, {sum(written.values()):,} images in {len(written)} shards")
+
+
+def _source(module: ModuleType, config: PrepareConfig) -> Any:
+    return module.fingerprint(config) if hasattr(module, "fingerprint") else None
+
+
+def _check_same_source(module: ModuleType, config: PrepareConfig, earlier: dict[str, Any]) -> None:
+    """Raises UserError where the user's files are there but no longer those that the records were made of."""
+    if os.path.isdir(config.source_dir) and _source(module, config) != earlier.get("source"):
+        raise UserError(
+            f"--source_dir: the files in {config.source_dir} are no longer those that {config.data_dir} was prepared from; "
+            "choose another --data_dir"
+        )
 
 
 def _earlier(data_dir: str, settings: dict[str, Any]) -> dict[str, Any]:

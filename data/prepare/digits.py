@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 TASK = TASKS["digits"]
 PIXELS = 16
 STORED_MAXIMUM = 16.0
+SETTINGS = ("num_labeled", "num_test_images", "num_shards", "seed")
+NUM_TEST = 500
 
 
 class Split(NamedTuple):
@@ -38,13 +40,13 @@ class Split(NamedTuple):
 def check(config: PrepareConfig) -> None:
     """Raises UserError where the numbers asked for do not fit the task, before anything is written."""
     _, labels = load()
-    split(labels, config.num_labeled, config.num_test_images, config.num_shards, config.seed)
+    _split(labels, config)
 
 
 def write(config: PrepareConfig) -> dict[str, int]:
     """Writes task.json, the labeled, test and unlabeled shards and labels_for_report.json; returns {shard: records}."""
     images, labels = load()
-    parts = split(labels, config.num_labeled, config.num_test_images, config.num_shards, config.seed)
+    parts = _split(labels, config)
     encoded = [encode_png(image) for image in images]
 
     def labeled(index: int) -> bytes:
@@ -94,6 +96,11 @@ def encode_png(image: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image).save(file, format="PNG")
     return file.getvalue()
+
+
+def _split(labels: np.ndarray, config: PrepareConfig) -> Split:
+    num_test = NUM_TEST if config.num_test_images is None else config.num_test_images
+    return split(labels, config.num_labeled, num_test, config.num_shards, config.seed)
 
 
 def split(labels: np.ndarray, num_labeled: int, num_test: int, num_shards: int, seed: int) -> Split:
