@@ -293,6 +293,8 @@ def _reading(group: _Group) -> None:
     group.switch(
         "skip_corrupt_records", False, "Count records that cannot be read and go on, instead of stopping. [ours]"
     )
+    group.text("source_dir", None, "prepare: folder of your own files, for tasks that are made of some. [ours]")
+    group.switch("download", False, "prepare: fetch the task's official files into --source_dir (svhn). [ours]")
     group.whole(
         "num_labeled",
         40,
@@ -418,7 +420,8 @@ def parse(argv: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        print(f"error: {' '.join(str(error).split())}; --help lists the flags", file=sys.stderr)
+        text = " ".join(str(error).split()).replace("ERROR:: ", "")
+        print(f"error: {text}; --help lists the flags", file=sys.stderr)
         sys.exit(2)
 
 

@@ -1,0 +1,340 @@
+"""From flags to the rooms' frozen configs, and the rules between flags with their messages. No TensorFlow here.
+
+Every function takes the FlagValues to read, so that two sets of flags can live in one process. Nothing is written, and only
+small descriptions are read (task.json, model.json, the names of shards).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Optional
+
+from absl.flags import FlagValues
+
+from data.config import AugmentConfig, DataConfig
+from data.tasks import Task, load_task
+from efficientnet.variants import ModelConfig
+from errors import UserError
+from flags.config import (
+    BalanceConfig,
+    ConvertConfig,
+    DeviceConfig,
+    ExportConfig,
+    OptimizerConfig,
+    PredictConfig,
+    PrepareConfig,
+    TrainConfig,
+)
+from flags.definitions import IGNORED
+from flags.folders import count_shards, images_dir, in_data_dir, needed, parse_shard_ids
+from flags.network import Description, check_classes, check_teacher, network_of, task_of, teacher_of
+
+# --- one config a mode ----------------------------------------------------------------------------------------------
+
+
+def prepare_config(values: FlagValues) -> PrepareConfig:
+    """For `--mode=prepare`.
+
+    Raises:
+      UserError: no data_dir.
+    """
+    task_name = load_task(values.task_name).name
+    return PrepareConfig(
+        task_name,
+        needed(values, "data_dir", "the folder to write to"),
+        num_labeled=values.num_labeled,
+        num_test_images=values.num_test_images,
+        seed=values.seed,
+        source_dir=values.source_dir or "",
+        download=values.download,
+        **({"num_shards": values.num_shards} if values["num_shards"].present else {}),
+    )
+
+
+def train_config(values: FlagValues, title: str = "") -> TrainConfig:
+    """For `train`, `eval`, `train_and_eval`, and each network of `iterate`; `title` names it in what is printed.
+
+    Raises:
+      UserError: flags that are missing or do not fit together.
+    """
+    train = values.mode != "eval"
+    model_dir = needed(values, "model_dir", "the folder of checkpoints")
+    described = None if train else Description.beside(model_dir)
+    task = task_of(values, described)
+    model, image_size = network_of(values, task, described)
+    online = train and check_teacher(values)
+    teacher, teacher_size = teacher_of(values, model, image_size) if online else (None, None)
+    unlabeled = _unlabeled_dir(values, online) if train else ""
+    split = values.eval_split or task.eval_split
+    return TrainConfig(
+        title=title or values.mode,
+        model=model,
+        data=_data_config(values, task, model, image_size, unlabeled, teacher_size),
+        optimizer=_optimizer_config(values, task),
+        model_dir=model_dir,
+        device=device_config(values),
+        teacher=teacher,
+        teacher_path=(values.teacher_model_path or "") if online else "",
+        init_path=_init_path(values) if train else "",
+        reset_head=values.reset_head,
+        train=train,
+        evaluate=values.mode != "train",
+        eval_batch_size=values.eval_batch_size,
+        steps_per_eval=values.steps_per_eval,
+        save_checkpoints_steps=values.save_checkpoints_steps,
+        keep_checkpoint_max=values.keep_checkpoint_max,
+        iterations_per_loop=values.iterations_per_loop,
+        log_step_count_steps=values.log_step_count_steps,
+        num_eval_images=values.num_test_images if split == "test" else values.num_eval_images,
+        eval_split=split,
+        use_averages=values.use_averages,
+    )
+
+
+def predict_config(values: FlagValues) -> PredictConfig:
+    """For `--mode=predict`.
+
+    Raises:
+      UserError: flags that are missing or do not fit together, a shard or worker that does not exist.
+    """
+    checkpoint = needed(values, "predict_ckpt_path", "the teacher's checkpoint")
+    described = Description.beside(checkpoint)
+    task = task_of(values, described)
+    model, image_size = network_of(values, task, described)
+    return predict_with(values, model, image_size, task.class_names, checkpoint, "predict")
+
+
+def predict_with(
+    values: FlagValues,
+    model: ModelConfig,
+    image_size: int,
+    class_names: tuple[str, ...],
+    checkpoint: str,
+    title: str,
+) -> PredictConfig:
+    """Prediction with a known network; `title` names it in what is printed.
+
+    Raises:
+      UserError: flags that are missing or do not fit together, a shard or worker that does not exist.
+    """
+    if values.worker_id >= values.total_replicas:
+        raise UserError(
+            f"--worker_id: got {values.worker_id}, expected 0 to {values.total_replicas - 1}, as --total_replicas says"
+        )
+    input_dir = images_dir(values)
+    num_shards = count_shards(values, input_dir)
+    return PredictConfig(
+        title=title,
+        model=model,
+        checkpoint=checkpoint,
+        input_dir=input_dir,
+        output_dir=needed(values, "output_dir", "the folder of the predictions"),
+        image_size=image_size,
+        info_dir=values.info_dir or "",
+        file_prefix=values.file_prefix,
+        num_shards=num_shards,
+        shard_ids=parse_shard_ids(values.shard_id, num_shards),
+        total_replicas=values.total_replicas,
+        worker_id=values.worker_id,
+        batch_size=values.eval_batch_size,
+        reassign_label=values.reassign_label,
+        skip_corrupt_records=values.skip_corrupt_records,
+        samples_per_class=values.samples_per_class,
+        class_names=class_names,
+        use_averages=values.use_averages,
+        device=device_config(values),
+    )
+
+
+def balance_config(values: FlagValues, title: str = "balance") -> BalanceConfig:
+    """For `--mode=balance`.
+
+    Raises:
+      UserError: flags that are missing or do not fit together.
+    """
+    if values.min_threshold > values.max_prob:
+        raise UserError(
+            f"--min_threshold: got {values.min_threshold:g}, expected at most --max_prob, which is {values.max_prob:g}"
+        )
+    # The release's filter script knows no tasks, only a number of classes.
+    alone = values["num_label_classes"].present and not values["task_name"].present
+    num_classes = values.num_label_classes if alone else check_classes(values, task_of(values))
+    input_dir = values.input_dir or in_data_dir(values, "unlabeled", "input_dir", "the images that were predicted on")
+    num_shards = count_shards(values, input_dir)
+    if values.only_use_num_shards > num_shards:
+        raise UserError(
+            f"--only_use_num_shards: got {values.only_use_num_shards}, expected at most {num_shards}, as --num_shards says"
+        )
+    return BalanceConfig(
+        title=title,
+        input_dir=input_dir,
+        prediction_dir=needed(values, "prediction_dir", "the folder of the predictions"),
+        output_dir=needed(values, "output_dir", "the folder of the balanced records"),
+        num_classes=num_classes,
+        num_image=values.num_image,
+        min_threshold=values.min_threshold,
+        max_prob=values.max_prob,
+        upsample=values.upsample,
+        use_all=values.use_all,
+        only_get_stats=values.only_get_stats,
+        file_prefix=values.file_prefix,
+        num_shards=num_shards,
+        only_use_num_shards=values.only_use_num_shards,
+        seed=values.seed,
+        beam_args=tuple(values.beam_args),
+    )
+
+
+def convert_config(values: FlagValues) -> ConvertConfig:
+    """For `--mode=convert`.
+
+    Raises:
+      UserError: flags that are missing or do not fit together.
+    """
+    task = task_of(values)
+    model, image_size = network_of(values, task)
+    return ConvertConfig(
+        title="convert",
+        model=model,
+        checkpoint=needed(values, "init_model_path", "the checkpoint to convert"),
+        model_dir=needed(values, "model_dir", "the folder to write to"),
+        image_size=image_size,
+        task=task,
+    )
+
+
+def export_config(values: FlagValues) -> ExportConfig:
+    """For `--mode=export`.
+
+    Raises:
+      UserError: flags that are missing or do not fit together.
+    """
+    checkpoint = needed(values, "predict_ckpt_path", "the checkpoint to export")
+    described = Description.beside(checkpoint)
+    model, image_size = network_of(values, task_of(values, described), described)
+    return ExportConfig(
+        title="export",
+        model=model,
+        checkpoint=checkpoint,
+        output_dir=needed(values, "output_dir", "the folder to write to"),
+        image_size=image_size,
+        use_averages=values.use_averages,
+        tf1_checkpoint=values.export_tf1,
+    )
+
+
+def device_config(values: FlagValues) -> DeviceConfig:
+    """Which devices to run on."""
+    return DeviceConfig(
+        use_tpu=values.use_tpu,
+        tpu=values.tpu or "",
+        tpu_zone=values.tpu_zone or "",
+        gcp_project=values.gcp_project or "",
+        use_bfloat16=values.use_bfloat16 if values["use_bfloat16"].present else None,
+        num_shards_per_group=values.num_shards_per_group,
+    )
+
+
+def notices(values: FlagValues) -> list[str]:
+    """One line for each flag that was given and has no effect."""
+    lines = [f"--{name} is ignored: {reason}" for name, reason in IGNORED.items() if values[name].present]
+    if values["gcp_project"].present and not values.use_tpu:
+        lines.append("--gcp_project is ignored: only a TPU has use for it")
+    if values.mode == "balance":
+        for name in ("shard_id", "total_replicas", "info_dir"):
+            if values[name].present:
+                lines.append(f"--{name} is ignored: --mode=balance works on all shards and workers in one run")
+    return lines
+
+
+# --- parts of a training --------------------------------------------------------------------------------------------
+
+
+def _optimizer_config(values: FlagValues, task: Task) -> OptimizerConfig:
+    steps = int(values.train_steps * values.train_ratio)
+    if steps < 1:
+        raise UserError(
+            f"--train_ratio: got {values.train_ratio:g}, which leaves none of --train_steps={values.train_steps}"
+        )
+    if values.train_last_step_num > steps:
+        raise UserError(
+            f"--train_last_step_num: got {values.train_last_step_num}, expected at most {steps}, --train_steps x --train_ratio"
+        )
+    if values.final_base_lr is not None and values.final_base_lr >= values.base_learning_rate:
+        raise UserError(
+            f"--final_base_lr: got {values.final_base_lr:g}, expected less than --base_learning_rate, which is "
+            f"{values.base_learning_rate:g}"
+        )
+    return OptimizerConfig(
+        train_steps=steps,
+        train_batch_size=values.train_batch_size,
+        num_train_images=values.num_train_images or task.num_images.get("train", 0),
+        train_ratio=values.train_ratio,
+        base_learning_rate=values.base_learning_rate,
+        final_base_lr=values.final_base_lr,
+        train_last_step_num=values.train_last_step_num,
+        weight_decay=values.weight_decay,
+        label_smoothing=values.label_smoothing,
+        moving_average_decay=values.moving_average_decay,
+        unlabel_ratio=values.unlabel_ratio,
+        teacher_softmax_temp=values.teacher_softmax_temp,
+        label_data_sample_prob=values.label_data_sample_prob,
+    )
+
+
+def _data_config(
+    values: FlagValues, task: Task, model: ModelConfig, image_size: int, unlabeled: str, teacher_size: Optional[int]
+) -> DataConfig:
+    named = _augmentation(values, "augment_name")
+    unlabeled_named = named if values.unl_aug == "default" else _augmentation(values, "unl_aug")
+    return DataConfig(
+        task=task,
+        label_data_dir=values.label_data_dir or in_data_dir(values, "labeled", "label_data_dir", "the labeled shards"),
+        unlabel_data_dir=unlabeled,
+        image_size=image_size,
+        small_image_model=model.small_image_model,
+        augment=named,
+        unlabeled_augment=unlabeled_named,
+        remove_aug=values.remove_aug,
+        teacher_image_size=teacher_size,
+        num_train_shards=values.num_train_shards,
+        use_cache=values.use_cache,
+        skip_corrupt_records=values.skip_corrupt_records,
+        seed=values.seed,
+    )
+
+
+def _augmentation(values: FlagValues, flag: str) -> AugmentConfig:
+    name = values[flag].value or "none"
+    if name not in ("v1", "none"):
+        also = " or default" if flag == "unl_aug" else ""
+        raise UserError(f"--{flag}: got {name!r}, expected v1 (RandAugment), none{also}")
+    return AugmentConfig(name == "v1", values.randaug_layer, float(values.randaug_mag), values.cutout_op)
+
+
+def _unlabeled_dir(values: FlagValues, online: bool) -> str:
+    """Where the unlabeled images of a training come from; "" for a supervised one."""
+    if not values.unlabel_ratio:
+        if values.unlabel_data_dir:
+            raise UserError(
+                "--unlabel_data_dir is given with --unlabel_ratio=0; give the ratio, or leave the folder out"
+            )
+        return ""
+    if values.unlabel_data_dir:
+        return values.unlabel_data_dir
+    if online and values.data_dir:
+        return os.path.join(values.data_dir, "unlabeled")
+    raise UserError(
+        f"--unlabel_ratio: got {values.unlabel_ratio:g} without unlabeled images; give --unlabel_data_dir (balanced records, "
+        "or plain images with --teacher_model_name and --teacher_model_path)"
+    )
+
+
+def _init_path(values: FlagValues) -> str:
+    if values.init_model and not values.init_model_path:
+        raise UserError("--init_model is given without --init_model_path; give the checkpoint to start from")
+    if values.init_model_path and not values.init_model:
+        raise UserError("--init_model_path is given without --init_model; give both, or leave both out")
+    if values.reset_head and not values.init_model:
+        raise UserError("--reset_head is given without --init_model; there is no classifier to leave out")
+    return values.init_model_path or ""

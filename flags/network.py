@@ -1,0 +1,171 @@
+"""Which task and which network the flags mean, and what a checkpoint's model.json says of both. No TensorFlow here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple, Optional
+
+from absl.flags import FlagValues
+
+from data.tasks import Task, load_task, read_text
+from efficientnet.variants import VARIANTS, ModelConfig
+from errors import UserError
+
+MODEL_FILE = "model.json"
+# What a flag must agree with, where a checkpoint describes its network.
+DESCRIBED_BY: dict[str, Callable[[ModelConfig], Any]] = {
+    "model_name": lambda model: model.name,
+    "num_label_classes": lambda model: model.num_classes,
+    "small_image_model": lambda model: model.small_image_model,
+    "width_coefficient": lambda model: model.variant.width,
+    "depth_coefficient": lambda model: model.variant.depth,
+}
+
+
+class Description(NamedTuple):
+    """What a model_dir says of itself (model.json, written by training and convert)."""
+
+    path: str
+    model: ModelConfig
+    image_size: int
+    task: Task
+
+    @classmethod
+    def beside(cls, checkpoint: str) -> Optional[Description]:
+        """The description in a model_dir, or beside a checkpoint's prefix; None for a released checkpoint.
+
+        Raises:
+          UserError: a model.json that cannot be read.
+        """
+        for folder in (checkpoint, os.path.dirname(checkpoint)):
+            path = os.path.join(folder, MODEL_FILE)
+            text = read_text(path)
+            if text is not None:
+                break
+        else:
+            return None
+        try:
+            found = json.loads(text)
+            return cls(path, ModelConfig.from_json(found["model"]), found["image_size"], Task.from_json(found["task"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: not a network's description ({error}); copy or train the model again") from error
+
+
+def task_of(values: FlagValues, described: Optional[Description] = None) -> Task:
+    """The task: as flagged and as its data_dir describes it, else what the checkpoint was trained on, else the default.
+
+    Raises:
+      UserError: an unknown task, one without classes, or another number of classes than flagged.
+    """
+    if described and not values["task_name"].present and not values.data_dir:
+        return described.task
+    task = load_task(values.task_name, values.data_dir or "")
+    if not task.num_classes:
+        raise UserError(
+            f"--task_name: {task.name} has no classes of its own; give --data_dir, a folder that --mode=prepare wrote"
+        )
+    if described is None:
+        check_classes(values, task)
+    return task
+
+
+def check_classes(values: FlagValues, task: Task) -> int:
+    """The task's number of classes; raises UserError where another number is flagged."""
+    if values["num_label_classes"].present and values.num_label_classes != task.num_classes:
+        raise UserError(
+            f"--num_label_classes: got {values.num_label_classes}, but the task {task.name} has {task.num_classes} classes; "
+            "leave the flag out, or give the --task_name that is meant"
+        )
+    return task.num_classes
+
+
+def network_of(values: FlagValues, task: Task, described: Optional[Description] = None) -> tuple[ModelConfig, int]:
+    """The network and its input size in pixels: what the checkpoint's description says, else the flags.
+
+    Raises:
+      UserError: an unknown variant, flags that contradict the description, more frozen blocks than there are.
+    """
+    if described:
+        _check_agrees(values, described)
+        if described.model.num_classes != task.num_classes:
+            raise UserError(
+                f"--task_name: {task.name} has {task.num_classes} classes, but {described.path} says "
+                f"{described.model.num_classes}; give the task that the checkpoint was trained on"
+            )
+        return described.model, values.input_image_size or described.image_size
+    model = _flagged_network(values, task)
+    num_blocks = len(model.blocks())
+    if values.fix_layer_num > num_blocks:
+        raise UserError(
+            f"--fix_layer_num: got {values.fix_layer_num}, expected at most {num_blocks}, the blocks there are"
+        )
+    if model.small_image_model and task.image_size and values.input_image_size not in (None, task.image_size):
+        raise UserError(
+            f"--input_image_size: got {values.input_image_size}, but images of {task.name} enter as they are stored, "
+            f"{task.image_size} pixels wide; leave the flag out"
+        )
+    return model, values.input_image_size or task.image_size or VARIANTS[model.name].pixels
+
+
+def _flagged_network(values: FlagValues, task: Task) -> ModelConfig:
+    model = ModelConfig(
+        name=values.model_name,
+        num_classes=task.num_classes,
+        mean=task.mean,
+        std=task.std,
+        small_image_model=values.small_image_model if values["small_image_model"].present else task.small_image_model,
+        width_coefficient=values.width_coefficient,
+        depth_coefficient=values.depth_coefficient,
+        dropout_rate=values.dropout_rate,
+        stochastic_depth_rate=values.stochastic_depth_rate,
+        fix_layer_num=values.fix_layer_num,
+    )
+    model.blocks()  # raises for an unknown variant
+    return model
+
+
+def _check_agrees(values: FlagValues, described: Description) -> None:
+    for flag, described_by in DESCRIBED_BY.items():
+        expected = described_by(described.model)
+        if values[flag].present and values[flag].value != expected:
+            raise UserError(
+                f"--{flag}: got {values[flag].value}, but {described.path} says {expected}; leave the flag out"
+            )
+
+
+def check_teacher(values: FlagValues) -> bool:
+    """Whether there is an online teacher; raises UserError where only half of it is given or it has nothing to do."""
+    name, path = values.teacher_model_name, values.teacher_model_path
+    if bool(name) != bool(path):
+        given, missing = ("name", "path") if name else ("path", "name")
+        raise UserError(
+            f"--teacher_model_{given} is given without --teacher_model_{missing}; an online teacher needs both"
+        )
+    if name and name not in VARIANTS:
+        raise UserError(f"--teacher_model_name: got {name!r}, expected one of {', '.join(VARIANTS)}")
+    if name and not values.unlabel_ratio:
+        raise UserError(
+            "--teacher_model_name is given with --unlabel_ratio=0; give the ratio, or leave the teacher out"
+        )
+    return bool(name)
+
+
+def teacher_of(values: FlagValues, model: ModelConfig, image_size: int) -> tuple[ModelConfig, int]:
+    """The online teacher's network and input size: as its model.json says; for a released checkpoint, as in the release,
+    with the student's coefficients and the teacher's own native size."""
+    described = Description.beside(values.teacher_model_path)
+    name = values.teacher_model_name
+    if described is None:
+        teacher = dataclasses.replace(model, name=name, fix_layer_num=-1)
+        return teacher, image_size if model.small_image_model else VARIANTS[name].pixels
+    if described.model.name != name:
+        raise UserError(f"--teacher_model_name: got {name}, but {described.path} says {described.model.name}")
+    if described.model.num_classes != model.num_classes:
+        raise UserError(
+            f"--teacher_model_path: {described.path} says {described.model.num_classes} classes, expected the student's "
+            f"{model.num_classes}"
+        )
+    return described.model, described.image_size

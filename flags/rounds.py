@@ -1,0 +1,199 @@
+"""`--mode=iterate`: the grammar of --rounds, and the config of every stage, all made before anything runs.
+
+    --rounds=efficientnet-b0:4,efficientnet-b1:4:dropout_rate=0.3     MODEL:UNLABEL_RATIO[:FLAG=VALUE]*
+
+The teacher is what the command line's own flags describe; a student has the same flags but for its model, its ratio and its
+FLAG=VALUE. Where the stages' folders lie is written at the head of `pseudo_label/rounds.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import NamedTuple, Optional
+
+from absl import flags
+from absl.flags import FlagValues
+
+from efficientnet.variants import VARIANTS
+from errors import UserError
+from flags import build, definitions
+from flags.config import IterateConfig, PrepareConfig, RoundConfig, TrainConfig
+from flags.folders import count_shards, in_data_dir, needed
+
+# Tasks that `prepare` makes of nothing but what is installed.
+BUILT_IN_TASKS = ("digits",)
+DEFAULT = "default"
+# What iterate decides itself, so that neither the command line nor a round may say it.
+DECIDED_HERE = (
+    "model_dir", "output_dir", "info_dir", "input_dir", "prediction_dir", "predict_ckpt_path", "unlabel_ratio",
+    "teacher_model_name", "teacher_model_path", "shard_id", "worker_id", "total_replicas", "reassign_label",
+    "only_get_stats",
+)  # fmt: skip
+# What holds for a whole run: a round may not say it either.
+OF_THE_RUN = (
+    "mode", "rounds", "work_dir", "data_dir", "label_data_dir", "unlabel_data_dir", "task_name", "model_name",
+    "num_label_classes", "small_image_model", "num_shards", "file_prefix",
+)  # fmt: skip
+
+
+class Round(NamedTuple):
+    """One student as --rounds describes it; `changes` are flags and their texts, None for the flag's default."""
+
+    model_name: str
+    unlabel_ratio: float
+    changes: dict[str, Optional[str]]
+
+
+def iterate_config(values: FlagValues, command: str = "") -> IterateConfig:
+    """For `--mode=iterate`; `command` is the command line to show in the report.
+
+    Raises:
+      UserError: flags that are missing or do not fit together, in the command line or in a round.
+    """
+    work_dir = needed(values, "work_dir", "the folder of all stages").rstrip("/") or "/"
+    for name in DECIDED_HERE:
+        if values[name].present:
+            raise UserError(f"--{name} is given, but --mode=iterate decides it for every stage itself; leave it out")
+    rounds = parse_rounds(needed(values, "rounds", "the students, e.g. efficientnet-b0:4,efficientnet-b1:4"))
+    prepare = _prepare_config(values, work_dir)
+    if prepare:
+        labeled, images = (os.path.join(prepare.data_dir, folder) for folder in ("labeled", "unlabeled"))
+    else:
+        labeled = values.label_data_dir or in_data_dir(values, "labeled", "label_data_dir", "the labeled shards")
+        images = values.unlabel_data_dir or in_data_dir(values, "unlabeled", "unlabel_data_dir", "plain images")
+    num_shards = prepare.num_shards if prepare else count_shards(values, images)
+    # The task's description does not exist before prepare has run; not to read it later either keeps a continued run's
+    # configs equal to the first one's.
+    common = {"label_data_dir": labeled, "num_shards": str(num_shards)}
+    teacher = build.train_config(
+        override(values, {**common, "unlabel_data_dir": None, "model_dir": os.path.join(work_dir, "teacher")}),
+        "teacher",
+    )
+    stages = []
+    network = teacher
+    for number, this in enumerate(rounds, start=1):
+        folder = os.path.join(work_dir, f"round{number}")
+        try:
+            stages.append(_round_config(override(values, common), this, number, folder, images, network))
+        except UserError as error:
+            raise UserError(f"--rounds: round {number}: {error}") from error
+        network = stages[-1].student
+    return IterateConfig(work_dir, teacher, tuple(stages), prepare, command)
+
+
+def parse_rounds(text: str) -> list[Round]:
+    """Reads --rounds.
+
+    Raises:
+      UserError: not the grammar, an unknown model or flag, a ratio that is not positive; names the round.
+    """
+    found = []
+    for number, item in enumerate(text.split(","), start=1):
+        parts = item.strip().split(":")
+        if len(parts) < 2:
+            raise _wrong(number, item, "expected MODEL:UNLABEL_RATIO, e.g. efficientnet-b0:4")
+        if parts[0] not in VARIANTS:
+            raise _wrong(number, parts[0], f"expected one of {', '.join(VARIANTS)}")
+        try:
+            ratio = float(parts[1])
+        except ValueError:
+            ratio = 0.0
+        if not 0 < ratio < float("inf"):
+            raise _wrong(number, parts[1], "expected an unlabeled ratio above 0")
+        found.append(Round(parts[0], ratio, dict(_change(number, part) for part in parts[2:])))
+    return found
+
+
+def _change(number: int, part: str) -> tuple[str, Optional[str]]:
+    name, equals, value = part.partition("=")
+    if not equals:
+        raise _wrong(number, part, "expected FLAG=VALUE, e.g. dropout_rate=0.3")
+    if name in DECIDED_HERE or name in OF_THE_RUN:
+        raise _wrong(number, part, f"--{name} cannot differ between rounds")
+    return name, None if value == DEFAULT else value
+
+
+def _wrong(number: int, got: str, expected: str) -> UserError:
+    return UserError(f"--rounds: round {number}: got {got!r}, {expected}")
+
+
+def override(values: FlagValues, changes: Mapping[str, Optional[str]]) -> FlagValues:
+    """A copy of our flags with some changed; None puts a flag back to its default.
+
+    Raises:
+      UserError: no such flag, or a value that it does not take.
+    """
+    copy = definitions.define(FlagValues())
+    argv = ["main.py"]
+    for name in copy:
+        if values[name].present and name not in changes:
+            argv += values[name].serialize().split("\n")
+    argv += [f"--{name}={value}" for name, value in changes.items() if value is not None]
+    try:
+        copy(argv)
+    except flags.Error as error:
+        raise UserError(" ".join(str(error).split())) from error
+    return copy
+
+
+def _prepare_config(values: FlagValues, work_dir: str) -> Optional[PrepareConfig]:
+    """How to prepare the data, where the task needs no files and none were named."""
+    if values.task_name not in BUILT_IN_TASKS or values.data_dir or values.label_data_dir or values.unlabel_data_dir:
+        return None
+    return build.prepare_config(override(values, {"data_dir": os.path.join(work_dir, "data")}))
+
+
+def _round_config(
+    values: FlagValues, this: Round, number: int, folder: str, images: str, teacher: TrainConfig
+) -> RoundConfig:
+    predictions, balanced = os.path.join(folder, "predictions"), os.path.join(folder, "balanced")
+    student = override(
+        values,
+        {
+            # What the teacher started from is of the teacher's architecture.
+            "init_model": None,
+            "init_model_path": None,
+            "reset_head": None,
+            **this.changes,
+            "model_name": this.model_name,
+            "unlabel_ratio": repr(this.unlabel_ratio),
+            "unlabel_data_dir": os.path.join(balanced, "data"),
+            "model_dir": os.path.join(folder, "student"),
+        },
+    )
+    predicting = override(values, {"unlabel_data_dir": images, "output_dir": predictions, "shard_id": "all"})
+    balancing = override(student, {"input_dir": images, "prediction_dir": predictions, "output_dir": balanced})
+    return RoundConfig(
+        build.predict_with(
+            predicting,
+            teacher.model,
+            teacher.data.image_size,
+            teacher.data.task.class_names,
+            checkpoint=teacher.model_dir,
+            title=f"round {number} predict",
+        ),
+        build.balance_config(balancing, f"round {number} balance"),
+        build.train_config(student, f"round {number} student"),
+    )
+
+
+def notices(config: IterateConfig) -> list[str]:
+    """One line for each student that is smaller than its teacher, which the method does not want."""
+    lines = []
+    teacher = config.teacher
+    for number, this in enumerate(config.rounds, start=1):
+        student = this.student
+        before, after = _size(teacher), _size(student)
+        if after[0] < before[0] or after[1] < before[1]:
+            lines.append(
+                f"--rounds: round {number}'s student ({student.model.name}, {after[0]} blocks, {after[1]} head channels) is "
+                f"smaller than its teacher ({teacher.model.name}, {before[0]} blocks, {before[1]} head channels); Noisy "
+                "Student wants an equal or larger one"
+            )
+        teacher = student
+    return lines
+
+
+def _size(training: TrainConfig) -> tuple[int, int]:
+    return len(training.model.blocks()), training.model.head_channels

@@ -1,0 +1,72 @@
+"""Noisy Student: `python main.py --mode=MODE --flag=value ...`; `--help` lists the flags.
+
+Exit codes: 0 done, 2 something that the user can put right (one line says what), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shlex
+import sys
+import warnings
+from typing import Any, Callable
+
+from absl import app, logging
+from absl import flags as absl_flags
+
+from errors import UserError
+from flags import build, definitions, rounds
+
+# mode: (flags -> config, module and function that take the config). The config says all that is wrong with the flags before
+# the module, and with it TensorFlow, is imported.
+MODES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
+    "prepare": (build.prepare_config, "data.prepare", "prepare"),
+    "train": (build.train_config, "training.trainer", "run"),
+    "eval": (build.train_config, "training.trainer", "run"),
+    "train_and_eval": (build.train_config, "training.trainer", "run"),
+    "predict": (build.predict_config, "pseudo_label.predict", "predict"),
+    "balance": (build.balance_config, "pseudo_label.balance", "balance"),
+    "iterate": (lambda flags: rounds.iterate_config(flags, _command()), "pseudo_label.rounds", "iterate"),
+    "convert": (build.convert_config, "training.export", "convert"),
+    "export": (build.export_config, "training.export", "export"),
+}
+
+
+def main(argv: list[str]) -> int:
+    """Runs the mode that the flags ask for; returns the exit code."""
+    flags = absl_flags.FLAGS
+    try:
+        if len(argv) > 1:
+            raise UserError(f"got the argument {argv[1]!r}, expected flags alone, as --name=value")
+        build_config, module, function = MODES[flags.mode]
+        config = build_config(flags)
+        for line in build.notices(flags) + (rounds.notices(config) if flags.mode == "iterate" else []):
+            print(f"notice: {line}", file=sys.stderr)
+        _quieten()
+        getattr(importlib.import_module(module), function)(config)
+    except UserError as error:
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _command() -> str:
+    return shlex.join(["python", *sys.argv])
+
+
+def _quieten() -> None:
+    """Keeps what libraries say of themselves (devices, ends of life, backends) off the terminal; warnings still show."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", module="tensorflow_addons")
+    logging.set_verbosity(
+        logging.WARNING if absl_flags.FLAGS["verbosity"].using_default_value else logging.get_verbosity()
+    )
+
+
+if __name__ == "__main__":
+    definitions.define()
+    app.run(main, flags_parser=definitions.parse)
