@@ -54,6 +54,21 @@ def _as_rows(parts: Sequence[bytes]) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=1 << 16)
+def unlabeled_head(size: int) -> bytes:
+    """What stands before the image in a record of `size` bytes that holds an image and nothing else.
+
+    No record has some sizes (a length that takes another byte skips one): for them bytes that no record of that size starts with.
+    """
+    for image_length in range(size, -1, -1):
+        head = _example_head(image_length, 0)
+        if len(head) + image_length == size:
+            return head
+        if len(head) + image_length < size:
+            break
+    return bytes(size + 1)
+
+
+@functools.lru_cache(maxsize=1 << 16)
 def _example_head(image_length: int, rest_length: int) -> bytes:
     entry = _entry_head(records.IMAGE, _BYTES_LIST, image_length)
     return _head(1, len(entry) + image_length + rest_length) + entry

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from data import records
 from errors import UserError
+from pseudo_label.balance_encoding import unlabeled_head
 
 # The one reader in TensorFlow that starts in microseconds (a tf.data pipeline takes 20 ms, and there are several to a shard)
 # and that knows which record is broken. It is public, and deprecated in favour of tf.data; unwrapped it does not print that.
@@ -67,7 +68,12 @@ def parse_images(path: str, serialized: Sequence[bytes], numbers: Sequence[int])
     Raises:
       UserError: a record without an image, with file and record.
     """
-    return _parse(path, serialized, numbers, _Feature(records.IMAGE, tf.string, 1))[:, 0].tolist()
+    images = _cut_out_images(serialized)
+    return (
+        _parse(path, serialized, numbers, _Feature(records.IMAGE, tf.string, 1))[:, 0].tolist()
+        if images is None
+        else images
+    )
 
 
 def one_line(error: BaseException) -> str:
@@ -98,6 +104,14 @@ def _cut_out_probabilities(serialized: Sequence[bytes], num_classes: int) -> Opt
     if not same.all():
         return None
     return np.ascontiguousarray(rows[:, len(head) :]).view("<f4").astype(np.float32, copy=False)
+
+
+def _cut_out_images(serialized: Sequence[bytes]) -> Optional[list[bytes]]:
+    """The images of records that hold nothing else; None if there is any other record."""
+    heads = [unlabeled_head(len(record)) for record in serialized]
+    if not all(map(bytes.startswith, serialized, heads)):
+        return None
+    return [record[len(head) :] for record, head in zip(serialized, heads)]
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from errors import UserError
 from flags.config import BalanceConfig
 from pseudo_label import balance_beam, balance_plan, balance_shards
 from pseudo_label.balance import balance
-from pseudo_label.balance_encoding import filtered_examples
+from pseudo_label.balance_encoding import filtered_examples, unlabeled_head
 from pseudo_label.balance_inputs import find_shards
 from pseudo_label.balance_plan import Confidences
 
@@ -56,6 +57,10 @@ def write_predictions(path: str, probabilities: np.ndarray) -> None:
 
 def image_bytes(shard: int, row: int) -> bytes:
     return f"image {row} of shard {shard} {'x' * (7 * row % 200)}".encode()
+
+
+def float32(rows: Any) -> np.ndarray:
+    return np.asarray(rows, np.float32)
 
 
 def random_shards(seed: int = 0, sizes: tuple[int, ...] = (40, 25, 31)) -> list[np.ndarray]:
@@ -238,7 +243,7 @@ def test_another_seed_draws_and_orders_otherwise(tmp_path):
 
 
 def test_copies_of_an_image_do_not_stand_together(tmp_path):
-    write_inputs(tmp_path, [np.tile(np.float32([0.9, 0.1, 0.0]), (10, 1))])
+    write_inputs(tmp_path, [np.tile(float32([0.9, 0.1, 0.0]), (10, 1))])
     balance(config_for(tmp_path, num_shards=1, num_image=1000))
     images = [image_of(example) for example in output_shards(tmp_path)[0]]
     assert Counter(Counter(images).values()) == {100: 10}
@@ -260,7 +265,7 @@ def test_windows_bound_memory_and_change_only_the_order(tmp_path, monkeypatch):
 
 def test_statistics(tmp_path):
     # Class 0: three candidates, one too many. Class 1: one. Class 2: none.
-    rows = np.float32([[0.9, 0.1, 0], [0.7, 0.3, 0], [0.7, 0.2, 0.1], [0.05, 0.95, 0], [0.3, 0.3, 0.35], [0.4, 0.6, 0]])
+    rows = float32([[0.9, 0.1, 0], [0.7, 0.3, 0], [0.7, 0.2, 0.1], [0.05, 0.95, 0], [0.3, 0.3, 0.35], [0.4, 0.6, 0]])
     write_inputs(tmp_path, [rows[:3], rows[3:]])
     config = config_for(tmp_path, num_shards=2, num_image=2, min_threshold=0.65)
     stats = balance(config)
@@ -288,7 +293,7 @@ def test_statistics(tmp_path):
 
 
 def test_threshold_is_compared_in_float32(tmp_path):
-    write_inputs(tmp_path, [np.float32([[0.3, 0.3, 0.3]])])
+    write_inputs(tmp_path, [float32([[0.3, 0.3, 0.3]])])
     config = config_for(tmp_path, num_shards=1, min_threshold=0.3, max_prob=0.3, num_image=1)
     assert balance(config)["num_records"] == 1
 
@@ -383,7 +388,7 @@ def drop(name: str):
 
 
 def predict_again(name: str, probabilities):
-    return lambda folder: write_predictions(f"{folder}/predictions/{name}", np.float32(probabilities))
+    return lambda folder: write_predictions(f"{folder}/predictions/{name}", float32(probabilities))
 
 
 def flip_byte(name: str, offset: int):
@@ -459,7 +464,7 @@ PREDICTION_BYTES = 8 + 4 + len(records.prediction_example(np.zeros(CLASSES, np.f
     ],
 )
 def test_bad_input_is_named_on_one_line(tmp_path, damage, message):
-    write_inputs(tmp_path, [np.tile(np.float32([0.9, 0.1, 0.0]), (4, 1))] * 2, workers=2)
+    write_inputs(tmp_path, [np.tile(float32([0.9, 0.1, 0.0]), (4, 1))] * 2, workers=2)
     damage(tmp_path)
     with pytest.raises(UserError, match=message) as raised:
         balance_without_beam(config_for(tmp_path, num_shards=2))
@@ -561,3 +566,38 @@ def test_filtered_examples_equal_those_made_one_by_one(num_classes):
     np.testing.assert_array_equal(parsed[records.LABEL], probabilities.argmax(1))
     np.testing.assert_array_equal(parsed[records.CONFIDENCE], probabilities.max(1))
     assert parsed[records.IMAGE].numpy().tolist() == images
+
+
+@pytest.mark.parametrize("start", [0, 80, 16300, (1 << 21) - 60])
+def test_head_of_an_unlabeled_record(start):
+    for length in range(start, start + 120):
+        record = records.unlabeled_example(b"\n" * length)
+        assert record == unlabeled_head(len(record)) + b"\n" * length
+
+
+def test_sizes_that_no_unlabeled_record_has_match_none():
+    sizes = {len(records.unlabeled_example(b"x" * length)) for length in range(300)}
+    for size in set(range(max(sizes))) - sizes:
+        assert len(unlabeled_head(size)) > size
+
+
+def test_records_with_other_features_or_another_layout_are_read_too(tmp_path):
+    """Labeled images as input, and predictions of another writer: what the fast way of reading does not know."""
+    shards = random_shards()
+    write_inputs(tmp_path, shards)
+    config = config_for(tmp_path)
+    balance_without_beam(config)
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "out" / "data").iterdir()}
+    for shard, probabilities in enumerate(shards):
+        name = records.shard_name("train", shard, 3)
+        images = [records.labeled_example(image_bytes(shard, row), 1) for row in range(len(probabilities))]
+        records.write_shard(f"{tmp_path}/images/{name}", images)
+        examples = [only_probabilities(row) for row in probabilities]
+        records.write_shard(f"{tmp_path}/predictions/{records.prediction_name('train', shard, 3, 0)}", examples)
+    balance_without_beam(dataclasses.replace(config, output_dir=f"{tmp_path}/other"))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "other" / "data").iterdir()} == expected
+
+
+def only_probabilities(row: np.ndarray) -> bytes:
+    feature = {records.PROBABILITIES: tf.train.Feature(float_list=tf.train.FloatList(value=row))}
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
