@@ -31,7 +31,8 @@ from reporting import report
 from training import trainer
 
 MANIFEST = "manifest.json"
-IGNORED_SETTINGS = ("device", "beam_args", "keep_checkpoint_max", "num_processes", "download")  # they change how a stage runs, not what it makes
+# They change how a stage runs, not what it makes.
+IGNORED_SETTINGS = ("device", "beam_args", "keep_checkpoint_max", "num_processes", "download")
 
 
 @dataclasses.dataclass(frozen=True)

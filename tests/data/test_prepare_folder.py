@@ -463,7 +463,8 @@ def test_few_items_are_in_memory_at_a_time():
             taken.append(number)
             yield -number
 
-    with parallel.Workers(abs, 2) as workers:
+    negated: parallel.Workers[int, int] = parallel.Workers(abs, 2)
+    with negated as workers:
         results = workers.map(items())
         assert next(results) == 0
         assert len(taken) <= 2 * parallel.CHUNK * parallel.CHUNKS_AHEAD
