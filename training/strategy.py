@@ -48,7 +48,8 @@ def _tpu_strategy(config: DeviceConfig) -> Optional[tf.distribute.Strategy]:
         if config.tpu:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(
-                f"--tpu: cannot reach {config.tpu!r}: {reason}; check the name, --tpu_zone and --gcp_project, or pass --use_tpu=False"
+                f"--tpu: cannot reach {config.tpu!r}: {reason}; check the name, --tpu_zone and --gcp_project, or pass "
+                "--use_tpu=False"
             ) from error
         logging.warning("--use_tpu: no TPU found, running on %s", _describe_devices())
         return None
