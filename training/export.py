@@ -1,0 +1,152 @@
+"""The ways in and out: a released checkpoint as a model_dir of ours (`convert`), and ours as SavedModel, Keras `.h5` and
+TensorFlow 1 checkpoint (`export`)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from typing import Any
+
+import tensorflow as tf
+
+from data import preprocessing, records
+from efficientnet.model import EfficientNet
+from errors import UserError
+from flags.config import ConvertConfig, ExportConfig
+from training import checkpoints
+from training.checkpoints import Reader
+from training.state import AVERAGE_SUFFIX, STEP_NAME
+
+SAVED_MODEL = "saved_model"
+WEIGHTS_FILE = "weights.h5"
+CHECKPOINT_FLAG = "predict_ckpt_path"
+OUTPUT_FLAG = "output_dir"
+
+
+# --- in -------------------------------------------------------------------------------------------------------------
+
+
+def convert(config: ConvertConfig) -> str:
+    """Writes a released checkpoint as a model_dir: everything that it holds of this network (weights, averages, slots,
+    step) and model.json. Returns the new checkpoint's prefix.
+
+    Raises:
+      UserError: missing, corrupt, or another network's checkpoint; a model_dir that holds a checkpoint already.
+    """
+    existing = checkpoints.latest(config.model_dir)
+    if existing:
+        raise UserError(f"--model_dir: got {config.model_dir}, which holds {existing} already; give an empty folder")
+    reader = Reader(config.checkpoint, "init_model_path")
+    tensors = _tensors_of(reader, EfficientNet(config.model))
+    tensors.setdefault(STEP_NAME, tf.constant(0, tf.int64))
+    checkpoints.write_description(config.model_dir, config.model, config.image_size, config.task.to_json())
+    prefix = checkpoints.save_tensors(config.model_dir, int(tensors[STEP_NAME]), tensors)
+    averages = sum(name.endswith(AVERAGE_SUFFIX) for name in tensors)
+    print(f"{config.title}: {reader.prefix} is now {prefix} ({len(tensors)} tensors, {averages} of them averages)")
+    return prefix
+
+
+def _tensors_of(reader: Reader, model: EfficientNet) -> dict[str, Any]:
+    """Every tensor of the checkpoint that is the network's own, checked against it; an online teacher's are left out."""
+    reader.check(model, model.named_variables())
+    root = model.config.name + "/"
+    return {name: reader.tensor(name) for name in sorted(reader.shapes) if name == STEP_NAME or name.startswith(root)}
+
+
+# --- out ------------------------------------------------------------------------------------------------------------
+
+
+def export(config: ExportConfig) -> dict[str, str]:
+    """Writes a checkpoint's network for other programs; each output appears only when whole.
+
+    `saved_model/`: signature `serving_default`, JPEG bytes (string [B]) -> `probabilities` float32 [B, C] and `classes`
+    int64 [B], through the evaluation preprocessing. `weights.h5`: Keras's format, for `EfficientNet(...).load_weights`.
+    With `tf1_checkpoint`: `model.ckpt`, which `tf.compat.v1.train.Saver` restores by the release's names.
+
+    Returns:
+      path of each output, by "saved_model", "weights" and "checkpoint".
+
+    Raises:
+      UserError: missing, corrupt, or another network's checkpoint; outputs that exist already or cannot be written.
+    """
+    outputs = {
+        "saved_model": os.path.join(config.output_dir, SAVED_MODEL),
+        "weights": os.path.join(config.output_dir, WEIGHTS_FILE),
+    }
+    if config.tf1_checkpoint:
+        outputs["checkpoint"] = os.path.join(config.output_dir, checkpoints.PREFIX)
+    _refuse_existing(outputs)
+    model = EfficientNet(config.model)
+    prefix = checkpoints.load_weights(model, config.checkpoint, CHECKPOINT_FLAG, use_averages=config.use_averages)
+    try:
+        tf.io.gfile.makedirs(config.output_dir)
+        _write_saved_model(outputs["saved_model"], model, config.image_size)
+        _write_weights(outputs["weights"], model)
+    except (tf.errors.OpError, OSError) as error:
+        reason = checkpoints.first_line(error)
+        raise UserError(f"--{OUTPUT_FLAG}: cannot write to {config.output_dir}: {reason}") from error
+    if config.tf1_checkpoint:
+        _write_released_format(outputs["checkpoint"], prefix, model)
+    print(f"{config.title}: {prefix} exported to {', '.join(outputs.values())}")
+    return outputs
+
+
+def _refuse_existing(outputs: dict[str, str]) -> None:
+    for path in outputs.values():
+        if tf.io.gfile.exists(path) or tf.io.gfile.exists(path + checkpoints.INDEX_SUFFIX):
+            raise UserError(f"--{OUTPUT_FLAG}: {path} exists already; give another folder, or remove it")
+
+
+class Serving(tf.Module):
+    """What the SavedModel holds: a network with the evaluation preprocessing before it.
+
+    Args:
+      model: the network, its weights loaded.
+      image_size: pixels at which it sees images.
+    """
+
+    def __init__(self, model: EfficientNet, image_size: int):
+        super().__init__(name="serving")
+        self._model = model
+        self._image_size = image_size
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="jpegs")])
+    def serve(self, jpegs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """JPEG bytes, string [B] -> `probabilities` float32 [B, C] and `classes` int64 [B], the most probable one."""
+        size, small = self._image_size, self._model.config.small_image_model
+        images = tf.map_fn(
+            lambda jpeg: tf.ensure_shape(preprocessing.evaluation_image(jpeg, size, small), [size, size, 3]),
+            jpegs,
+            fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
+        )
+        probabilities = tf.nn.softmax(self._model(images))
+        return {"probabilities": probabilities, "classes": tf.argmax(probabilities, -1)}
+
+
+def _write_saved_model(path: str, model: EfficientNet, image_size: int) -> None:
+    serving = Serving(model, image_size)
+    temporary = f"{path}.writing-{uuid.uuid4().hex[:12]}"
+    try:
+        tf.saved_model.save(serving, temporary, signatures={"serving_default": serving.serve})
+        tf.io.gfile.rename(temporary, path)
+    finally:
+        if tf.io.gfile.exists(temporary):
+            tf.io.gfile.rmtree(temporary)
+
+
+def _write_weights(path: str, model: EfficientNet) -> None:
+    with tempfile.TemporaryDirectory() as folder, records.whole_file(path) as temporary:
+        local = os.path.join(folder, WEIGHTS_FILE)  # HDF5 needs a local file to seek in
+        model.save_weights(local, save_format="h5")
+        tf.io.gfile.copy(local, temporary)
+
+
+def _write_released_format(prefix: str, source: str, model: EfficientNet) -> None:
+    """Every tensor of the network, with an average for each variable: the release's readers ask for all of them, so
+    a variable that was frozen (and has none) gives its raw value."""
+    tensors = _tensors_of(Reader(source, CHECKPOINT_FLAG), model)
+    for name in model.named_variables():
+        tensors.setdefault(name + AVERAGE_SUFFIX, tensors[name])
+    tensors.setdefault(STEP_NAME, tf.constant(0, tf.int64))
+    checkpoints.write(prefix, tensors, OUTPUT_FLAG)
