@@ -62,9 +62,8 @@ def _quieten() -> None:
     """Keeps what libraries say of themselves (devices, ends of life, backends) off the terminal; warnings still show."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", module="tensorflow_addons")
-    logging.set_verbosity(
-        logging.WARNING if absl_flags.FLAGS["verbosity"].using_default_value else logging.get_verbosity()
-    )
+    if logging.get_verbosity() == logging.INFO:  # absl's own default
+        logging.set_verbosity(logging.WARNING)
 
 
 if __name__ == "__main__":

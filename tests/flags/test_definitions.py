@@ -1,0 +1,210 @@
+"""Every flag: the release's names and defaults, help, the check of single values, and what --help costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from absl import flags
+
+from flags import definitions
+from tests.flags.parsing import ROOT, parsed
+
+# RELEASE section 11, in its order. augment_name: `v1` is the value that names RandAugment; the default names none, as
+# section 10's `none` for b0 and b1 shows.
+RELEASED = {
+    "task_name": "imagenet",
+    "label_data_dir": None,
+    "model_dir": None,
+    "init_model": False,
+    "init_model_path": None,
+    "model_name": "efficientnet-b0",
+    "mode": "train_and_eval",
+    "train_steps": 109474,
+    "input_image_size": None,
+    "train_ratio": 1.0,
+    "train_batch_size": 4096,
+    "eval_batch_size": 8,
+    "use_tpu": True,
+    "tpu": None,
+    "gcp_project": None,
+    "tpu_zone": None,
+    "num_train_images": None,
+    "num_eval_images": None,
+    "num_test_images": None,
+    "steps_per_eval": 3000,
+    "iterations_per_loop": 1000,
+    "num_label_classes": 1000,
+    "use_bfloat16": True,
+    "base_learning_rate": 0.016,
+    "moving_average_decay": 0.9999,
+    "weight_decay": 1e-5,
+    "label_smoothing": 0.1,
+    "dropout_rate": None,
+    "stochastic_depth_rate": None,
+    "log_step_count_steps": 64,
+    "use_cache": True,
+    "depth_coefficient": None,
+    "width_coefficient": None,
+    "unlabel_data_dir": "",
+    "unlabel_ratio": 0.0,
+    "teacher_softmax_temp": -1.0,
+    "train_last_step_num": -1,
+    "teacher_model_name": None,
+    "teacher_model_path": None,
+    "augment_name": None,
+    "remove_aug": False,
+    "save_checkpoints_steps": 1000,
+    "fix_layer_num": -1,
+    "randaug_mag": 27,
+    "randaug_layer": 2,
+    "num_shards_per_group": -1,
+    "label_data_sample_prob": 1.0,
+    "unl_aug": "default",
+    "cutout_op": True,
+    "small_image_model": False,
+    "final_base_lr": None,
+    "num_train_shards": None,
+    "keep_checkpoint_max": 5,
+    # prediction
+    "predict_ckpt_path": None,
+    "output_dir": None,
+    "info_dir": None,
+    "num_shards": 128,
+    "shard_id": "0",
+    "total_replicas": 1,
+    "worker_id": 0,
+    "reassign_label": False,
+    "data_type": "tfrecord",
+    "file_prefix": "train",
+    # filter
+    "input_dir": None,
+    "prediction_dir": None,
+    "prelim_stats_dir": "",
+    "num_image": 1300,
+    "min_threshold": 0.0,
+    "max_prob": 2.0,
+    "upsample": True,
+    "use_all": False,
+    "only_get_stats": False,
+    "task": -1,
+    "only_use_num_shards": -1,
+    "total_label_replicas": -1,
+    # without meaning in TensorFlow 2
+    "master": None,
+    "num_tpu_cores": None,
+    "skip_host_call": False,
+    "data_format": "channels_last",
+    "transpose_input": True,
+    "debug": 0,
+}
+OURS: dict[str, Any] = {
+    "seed": 0,
+    "data_dir": None,
+    "work_dir": None,
+    "reset_head": False,
+    "rounds": None,
+    "skip_corrupt_records": False,
+    "source_dir": None,
+    "download": False,
+    "num_labeled": 40,
+    "eval_split": None,
+    "use_averages": True,
+    "samples_per_class": 30,
+    "export_tf1": False,
+    "beam_args": [],
+}
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_the_release_s_names_and_defaults(name):
+    default = parsed()[name].default
+    assert default == RELEASED[name]
+    assert type(default) is type(RELEASED[name])
+
+
+def test_our_own_flags_are_listed_with_their_defaults():
+    values = parsed()
+    assert {name: values[name].default for name in set(values) - set(RELEASED)} == OURS
+
+
+def test_every_flag_has_help_that_says_whose_it_is():
+    values = parsed()
+    for name in values:
+        origin = "[release]" if name in RELEASED else "[ours]"
+        assert origin in values[name].help, name
+        assert len(values[name].help) > 30 or name == "mode"
+
+
+def test_every_flag_stands_in_a_group_of_the_help():
+    values = parsed()
+    by_group = values.flags_by_module_dict()
+    assert list(by_group) == list(definitions.GROUPS)
+    assert {flag.name for group in by_group.values() for flag in group} == set(values)
+    text = definitions.help_text(values)
+    assert all(f"--{name}:" in text or f"--[no]{name}:" in text for name in values)
+    assert "--train_batch_size: Labeled images a step, over all replicas. [release] Default: 4096" in text
+
+
+def test_two_sets_of_flags_live_side_by_side():
+    one, other = parsed("--train_steps=5"), parsed("--train_steps=6")
+    assert (one.train_steps, other.train_steps) == (5, 6)
+
+
+def test_defining_twice_changes_nothing():
+    values = parsed("--train_steps=5")
+    assert definitions.define(values).train_steps == 5
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--mode=bogus", "flag --mode=bogus: value should be one of <prepare|train|eval|"),
+        ("--train_steps=0", "flag --train_steps=0: expected an integer of at least 1"),
+        ("--train_steps=many", "flag --train_steps=many: invalid literal for int"),
+        ("--train_batch_size=-8", "flag --train_batch_size=-8: expected an integer of at least 1"),
+        ("--fix_layer_num=-2", "flag --fix_layer_num=-2: expected an integer of at least 0, or -1 for none"),
+        ("--train_last_step_num=0", "expected an integer of at least 1, or -1 for none"),
+        ("--worker_id=-1", "flag --worker_id=-1: expected an integer of at least 0"),
+        ("--train_ratio=0", "flag --train_ratio=0.0: expected a number > 0"),
+        ("--base_learning_rate=nan", "flag --base_learning_rate=nan: expected a number > 0"),
+        ("--dropout_rate=1", "flag --dropout_rate=1.0: expected a number from 0 to below 1"),
+        ("--label_smoothing=-0.1", "flag --label_smoothing=-0.1: expected a number from 0 to below 1"),
+        ("--label_data_sample_prob=0", "flag --label_data_sample_prob=0.0: expected a number above 0, at most 1"),
+        ("--teacher_softmax_temp=0", "flag --teacher_softmax_temp=0.0: expected a number > 0, or -1 for hard labels"),
+        ("--unlabel_ratio=-1", "flag --unlabel_ratio=-1.0: expected a number >= 0"),
+        ("--only_use_num_shards=0", "expected an integer of at least 1, or -1 for none"),
+        ("--no_such_flag=1", "Unknown command line flag 'no_such_flag'"),
+        ("--mod=train", "Did you mean: mode"),
+    ],
+)
+def test_a_bad_value_says_what_was_expected(argument, message):
+    with pytest.raises(flags.Error) as caught:
+        parsed(argument)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["--upsample=1", "--only_get_stats=0", "--only_get_stats=1", "--use_tpu=False", "--randaug_mag=0", "--debug=1"],
+)
+def test_values_as_the_release_s_scripts_write_them(argument):
+    parsed(argument)
+
+
+@pytest.mark.parametrize("asked", ["--help", "-h", "--helpshort", "--helpfull"])
+def test_help_imports_nothing_heavy(asked):
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['main.py', {asked!r}]\n"
+        "try:\n    runpy.run_path('main.py', run_name='__main__')\n"
+        "except SystemExit as exit:\n    code = exit.code\n"
+        "heavy = {'tensorflow', 'numpy', 'apache_beam', 'matplotlib', 'PIL', 'sklearn'} & set(sys.modules)\n"
+        "print('heavy:', sorted(heavy), 'exit:', code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1] == "heavy: [] exit: 0"
+    assert "teacher_softmax_temp" in done.stdout
+    assert done.stderr == ""

@@ -1,0 +1,190 @@
+"""--rounds and the stages of iterate, all derived before anything runs."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from data.tasks import TASKS
+from errors import UserError
+from flags import rounds
+from tests.flags.parsing import parsed
+
+ITERATE = ("--mode=iterate", "--task_name=digits", "--work_dir=work")
+TWO = "--rounds=efficientnet-b0:4,efficientnet-b1:2.5:width_coefficient=0.75:train_steps=90:num_image=7"
+
+
+def iterate(*arguments):
+    return rounds.iterate_config(parsed(*ITERATE, *arguments), "the command")
+
+
+def test_the_grammar():
+    first, second = rounds.parse_rounds("efficientnet-b0:4, efficientnet-b1:2.5:dropout_rate=0.3:unl_aug=default")
+    assert first == ("efficientnet-b0", 4.0, {})
+    assert second == ("efficientnet-b1", 2.5, {"dropout_rate": "0.3", "unl_aug": None})
+
+
+def test_every_stage_has_its_folder():
+    config = iterate(TWO)
+    assert config.command == "the command"
+    assert config.prepare is not None
+    assert (config.prepare.data_dir, config.prepare.num_shards, config.prepare.num_labeled) == ("work/data", 4, 40)
+    assert (config.teacher.model_dir, config.teacher.data.label_data_dir) == ("work/teacher", "work/data/labeled")
+    teacher = config.teacher
+    for number, this in enumerate(config.rounds, start=1):
+        folder = f"work/round{number}"
+        assert (this.predict.checkpoint, this.predict.model) == (teacher.model_dir, teacher.model)
+        assert (this.predict.input_dir, this.predict.output_dir) == ("work/data/unlabeled", f"{folder}/predictions")
+        assert (this.predict.num_shards, this.predict.shard_ids) == (4, None)
+        assert (this.balance.input_dir, this.balance.num_shards) == ("work/data/unlabeled", 4)
+        assert (this.balance.prediction_dir, this.balance.output_dir) == (f"{folder}/predictions", f"{folder}/balanced")
+        assert this.student.data.unlabel_data_dir == f"{folder}/balanced/data"
+        assert this.student.data.label_data_dir == "work/data/labeled"
+        assert this.student.model_dir == f"{folder}/student"
+        assert (this.student.teacher, this.student.train, this.student.evaluate) == (None, True, True)
+        teacher = this.student
+
+
+def test_teacher_and_students_differ_in_what_the_rounds_say():
+    config = iterate(TWO, "--width_coefficient=0.5", "--train_steps=30", "--num_image=5", "--augment_name=v1")
+    networks = [config.teacher, *(this.student for this in config.rounds)]
+    assert [each.model.name for each in networks] == ["efficientnet-b0", "efficientnet-b0", "efficientnet-b1"]
+    assert [each.model.width_coefficient for each in networks] == [0.5, 0.5, 0.75]
+    assert [each.optimizer.train_steps for each in networks] == [30, 30, 90]
+    assert [each.optimizer.unlabel_ratio for each in networks] == [0, 4, 2.5]
+    assert [this.balance.num_image for this in config.rounds] == [5, 7]
+    assert all(each.data.augment.enabled for each in networks)
+
+
+def test_default_undoes_the_command_line():
+    config = iterate("--width_coefficient=0.5", "--rounds=efficientnet-b0:4:width_coefficient=default")
+    assert config.rounds[0].student.model.width_coefficient is None
+
+
+def test_only_the_teacher_starts_from_a_checkpoint():
+    config = iterate("--init_model", "--init_model_path=x", TWO)
+    assert config.teacher.init_path == "x"
+    assert [this.student.init_path for this in config.rounds] == ["", ""]
+
+
+def test_data_prepared_before_are_taken_as_they_are(tmp_path):
+    (tmp_path / "unlabeled").mkdir()
+    (tmp_path / "unlabeled/train-00000-of-00001").touch()
+    task = TASKS["digits"]
+    (tmp_path / "task.json").write_text(json.dumps({**task.to_json(), "num_images": {"train": 30}}))
+    config = iterate(TWO, f"--data_dir={tmp_path}")
+    assert config.prepare is None
+    assert config.teacher.data.label_data_dir == f"{tmp_path}/labeled"
+    assert config.teacher.optimizer.num_train_images == 30
+    assert [this.predict.num_shards for this in config.rounds] == [1, 1]
+    assert [this.balance.num_shards for this in config.rounds] == [1, 1]
+
+
+def test_the_folders_of_any_task():
+    config = iterate(
+        TWO, "--task_name=svhn", "--label_data_dir=a", "--unlabel_data_dir=b", "--num_shards=3", "--file_prefix=extra"
+    )
+    assert config.prepare is None
+    first = config.rounds[0]
+    assert (config.teacher.data.label_data_dir, config.teacher.data.unlabel_data_dir) == ("a", "")
+    assert (first.predict.input_dir, first.predict.num_shards, first.predict.file_prefix) == ("b", 3, "extra")
+    assert (first.balance.input_dir, first.student.data.image_size) == ("b", 32)
+
+
+def test_the_configs_do_not_change_once_the_stages_have_left_their_files(tmp_path):
+    """A continued run is recognised by its settings."""
+    arguments = (TWO, f"--work_dir={tmp_path}")
+    before = iterate(*arguments)
+    os.makedirs(tmp_path / "data/unlabeled")
+    (tmp_path / "data/unlabeled/train-00000-of-00004").touch()
+    (tmp_path / "data/task.json").write_text(json.dumps({**TASKS["digits"].to_json(), "num_images": {"train": 40}}))
+    os.makedirs(tmp_path / "teacher")
+    (tmp_path / "teacher/model.json").write_text("{}")
+    assert iterate(*arguments) == before
+
+
+def test_a_slash_after_the_work_dir_changes_nothing():
+    assert iterate(TWO, "--work_dir=work/") == iterate(TWO)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--rounds is missing: --mode=iterate needs it, the students, e.g. efficientnet-b0:4,efficientnet-b1:4"),
+        ((TWO, "--work_dir="), "--work_dir is missing: --mode=iterate needs it, the folder of all stages"),
+        (
+            ("--rounds=efficientnet-b0",),
+            "--rounds: round 1: got 'efficientnet-b0', expected MODEL:UNLABEL_RATIO, e.g. efficientnet-b0:4",
+        ),
+        (
+            ("--rounds=efficientnet-b0:4,",),
+            "--rounds: round 2: got '', expected MODEL:UNLABEL_RATIO, e.g. efficientnet-b0:4",
+        ),
+        (
+            ("--rounds=efficientnet-b0:4,b1:4",),
+            "--rounds: round 2: got 'b1', expected one of efficientnet-b0, efficientnet-b1, efficientnet-b2, "
+            "efficientnet-b3, efficientnet-b4, efficientnet-b5, efficientnet-b6, efficientnet-b7, efficientnet-l2",
+        ),
+        (("--rounds=efficientnet-b0:0",), "--rounds: round 1: got '0', expected an unlabeled ratio above 0"),
+        (("--rounds=efficientnet-b0:much",), "--rounds: round 1: got 'much', expected an unlabeled ratio above 0"),
+        (
+            ("--rounds=efficientnet-b0:4:dropout_rate",),
+            "--rounds: round 1: got 'dropout_rate', expected FLAG=VALUE, e.g. dropout_rate=0.3",
+        ),
+        (
+            ("--rounds=efficientnet-b0:4:seeed=3",),
+            "--rounds: round 1: Unknown command line flag 'seeed'. Did you mean: seed ?",
+        ),
+        (
+            ("--rounds=efficientnet-b0:4:train_steps=0",),
+            "--rounds: round 1: flag --train_steps=0: expected an integer of at least 1",
+        ),
+        (
+            ("--rounds=efficientnet-b0:4:task_name=svhn",),
+            "--rounds: round 1: got 'task_name=svhn', --task_name cannot differ between rounds",
+        ),
+        (
+            ("--rounds=efficientnet-b0:4,efficientnet-b0:4:final_base_lr=1",),
+            "--rounds: round 2: --final_base_lr: got 1, expected less than --base_learning_rate, which is 0.016",
+        ),
+        (
+            (TWO, "--unlabel_ratio=3"),
+            "--unlabel_ratio is given, but --mode=iterate decides it for every stage itself; leave it out",
+        ),
+        (
+            (TWO, "--teacher_model_path=x"),
+            "--teacher_model_path is given, but --mode=iterate decides it for every stage itself; leave it out",
+        ),
+        (
+            (TWO, "--task_name=svhn", "--unlabel_data_dir=b"),
+            "--label_data_dir is missing: --mode=iterate needs it, the labeled shards; or give --data_dir",
+        ),
+        (
+            (TWO, "--task_name=svhn", "--label_data_dir=b"),
+            "--unlabel_data_dir is missing: --mode=iterate needs it, plain images; or give --data_dir",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(arguments, message):
+    with pytest.raises(UserError) as caught:
+        iterate(*arguments)
+    assert str(caught.value) == message
+
+
+def test_a_student_smaller_than_its_teacher_is_noticed():
+    assert rounds.notices(iterate(TWO)) == [
+        "--rounds: round 2's student (efficientnet-b1, 23 blocks, 960 head channels) is smaller than its teacher "
+        "(efficientnet-b0, 16 blocks, 1280 head channels); Noisy Student wants an equal or larger one"
+    ]
+    assert rounds.notices(iterate("--rounds=efficientnet-b0:4,efficientnet-b1:4")) == []
+
+
+def test_overriding_leaves_the_original_alone_and_keeps_the_rest():
+    values = parsed("--train_steps=5", "--nouse_tpu", "--beam_args=--a", "--beam_args=--b=c", "--upsample")
+    copy = rounds.override(values, {"train_steps": "6", "seed": "1"})
+    assert (values.train_steps, copy.train_steps, copy.seed) == (5, 6, 1)
+    assert (copy.use_tpu, copy.beam_args, copy.upsample) == (False, ["--a", "--b=c"], True)
+    assert copy["use_tpu"].present
+    assert not copy["train_batch_size"].present

@@ -1,0 +1,143 @@
+"""The command line from the outside: exit codes, one line an error, and which function each mode calls."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from typing import Any
+
+import pytest
+from absl import flags as absl_flags
+
+import main
+from errors import UserError
+from flags import definitions
+from tests.flags.parsing import ROOT, parsed
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "main.py", *arguments], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mode=bogus"], "error: flag --mode=bogus: value should be one of <prepare|train|"),
+        (["--mod=train"], "error: Unknown command line flag 'mod'. Did you mean: mode"),
+        (["--flagfile=no/such.flags"], "error: Unable to open flagfile: [Errno 2] No such file or directory"),
+        (["train"], "error: got the argument 'train', expected flags alone, as --name=value"),
+        ([], "error: --model_dir is missing: --mode=train_and_eval needs it, the folder of checkpoints"),
+        (["--task_name=cifar", "--model_dir=x"], "error: --task_name: got 'cifar', expected one of imagenet, svhn,"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_2(arguments, message):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(message)
+
+
+def test_a_flag_without_meaning_is_one_notice():
+    done = run("--master=x", "--model_dir=y", "--mode=eval", "--label_data_dir=z", "--num_label_classes=3")
+    assert done.stderr.splitlines()[0].startswith("error: --num_label_classes: got 3")
+    done = run("--master=x", "extra")
+    assert done.returncode == 2
+
+
+# --- in this process ------------------------------------------------------------------------------------------------
+
+PARTS = {
+    "prepare": ("--task_name=digits", "--data_dir=x"),
+    "train": ("--model_dir=m", "--label_data_dir=l"),
+    "eval": ("--model_dir=m", "--label_data_dir=l"),
+    "train_and_eval": ("--model_dir=m", "--label_data_dir=l"),
+    "predict": ("--predict_ckpt_path=c", "--output_dir=o", "--unlabel_data_dir=u"),
+    "balance": ("--input_dir=i", "--prediction_dir=p", "--output_dir=o"),
+    "iterate": ("--task_name=digits", "--work_dir=w", "--rounds=efficientnet-b0:4"),
+    "convert": ("--init_model_path=c", "--model_dir=m"),
+    "export": ("--predict_ckpt_path=c", "--output_dir=o"),
+}
+
+
+def start(monkeypatch, function, *arguments):
+    """Runs main with `function` in place of what the mode calls; returns (exit code, modules asked for)."""
+    asked = []
+
+    def import_module(name):
+        asked.append(name)
+        return types.SimpleNamespace(prepare=function, run=function, predict=function, balance=function,
+                                     iterate=function, convert=function, export=function)  # fmt: skip
+
+    monkeypatch.setattr(absl_flags, "FLAGS", parsed(*arguments))
+    monkeypatch.setattr(main.importlib, "import_module", import_module)
+    monkeypatch.setattr(main, "_quieten", lambda: None)
+    return main.main(["main.py"]), asked
+
+
+@pytest.mark.parametrize("mode", definitions.MODES)
+def test_every_mode_hands_its_config_to_one_function(monkeypatch, mode):
+    got: list[Any] = []
+    code, asked = start(monkeypatch, got.append, f"--mode={mode}", *PARTS[mode])
+    assert (code, len(got)) == (0, 1)
+    assert asked == [main.MODES[mode][1]]
+    assert type(got[0]).__name__ == {"eval": "TrainConfig", "train_and_eval": "TrainConfig"}.get(
+        mode, f"{mode.capitalize()}Config"
+    )
+
+
+def test_the_table_of_modes_names_what_exists():
+    assert list(main.MODES) == list(definitions.MODES)
+    for _, module, function in main.MODES.values():
+        path = ROOT / (module.replace(".", "/") + ".py")
+        path = path if path.exists() else ROOT / module.replace(".", "/") / "__init__.py"
+        assert f"def {function}(config" in path.read_text(), module
+
+
+def test_the_report_gets_the_command_line(monkeypatch):
+    got: list[Any] = []
+    monkeypatch.setattr(sys, "argv", ["main.py", "--work_dir=with space"])
+    start(monkeypatch, got.append, "--mode=iterate", *PARTS["iterate"])
+    assert got[0].command == "python main.py '--work_dir=with space'"
+
+
+def test_notices_come_before_the_work(monkeypatch, capsys):
+    smaller = ("--rounds=efficientnet-b0:4:width_coefficient=0.5", "--master=x")
+    code, _ = start(monkeypatch, lambda config: None, "--mode=iterate", *PARTS["iterate"], *smaller)
+    lines = capsys.readouterr().err.splitlines()
+    assert code == 0
+    assert lines[0] == "notice: --master is ignored: TensorFlow 2 finds its cluster by --tpu or TF_CONFIG"
+    assert lines[1].startswith("notice: --rounds: round 1's student (efficientnet-b0, 16 blocks, 640 head channels) is")
+
+
+def test_what_the_user_can_put_right_is_one_line(monkeypatch, capsys):
+    def fail(config):
+        raise UserError("--model_dir: first\nsecond")
+
+    code, _ = start(monkeypatch, fail, *PARTS["train"])
+    assert code == 2
+    assert capsys.readouterr().err == "error: --model_dir: first second\n"
+
+
+def test_an_interrupt_is_one_line(monkeypatch, capsys):
+    def interrupt(config):
+        raise KeyboardInterrupt
+
+    code, _ = start(monkeypatch, interrupt, *PARTS["train"])
+    assert code == 130
+    assert capsys.readouterr().err == "interrupted; the same command continues\n"
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    def fail(config):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        start(monkeypatch, fail, *PARTS["train"])
+
+
+def test_main_stays_short():
+    assert len((ROOT / "main.py").read_text().splitlines()) <= 80
