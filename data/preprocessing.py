@@ -1,0 +1,214 @@
+"""From an encoded image to what a network sees: float32 [size, size, 3] in 0..255 (RELEASE section 3).
+
+Everything random follows from the seed: the same (encoded, seed) gives the same image.
+"""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import tensorflow as tf
+
+from data import randaugment
+from data.config import AugmentConfig
+
+CROP_PADDING = 32
+SMALL_IMAGE_PADDING = 4
+
+# What makes a seed of its own out of an image's, for each random choice.
+_FLIP, _AUGMENT, _CUTOUT, _SHIFT = 0x5DEECE66D, 0x2545F4914F6C, 0x369DEA0F31A5, 0x27BB2EE687B0
+
+# streams.explain() finds a message for people between these marks.
+_OPEN, _CLOSE = "<<", ">>"
+
+
+def decode(encoded: tf.Tensor) -> tf.Tensor:
+    """uint8 [H, W, 3] of a JPEG, PNG, BMP or GIF (its first frame); grey becomes RGB, alpha is dropped.
+
+    Raises:
+      tf.errors.InvalidArgumentError: it cannot be decoded.
+    """
+    return tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.io.decode_jpeg(encoded, channels=3),
+        lambda: _decode_other(encoded),
+    )
+
+
+def resize_bicubic(image: tf.Tensor, size: int) -> tf.Tensor:
+    """Resizes [H, W, 3] (uint8 or float32) to float32 [size, size, 3] with TensorFlow 1's kernel.
+
+    Neither half-pixel centres nor aligned corners; values may leave 0..255.
+    """
+    return tf.raw_ops.ResizeBicubic(
+        images=image[None], size=[size, size], align_corners=False, half_pixel_centers=False
+    )[0]
+
+
+def evaluation_image(encoded: tf.Tensor, image_size: int, small_image_model: bool) -> tf.Tensor:
+    """The image for evaluation, prediction and teachers (RELEASE section 3).
+
+    Args:
+      encoded: string [], JPEG, PNG, GIF or BMP.
+      image_size: pixels of a side.
+      small_image_model: the image is used as stored, whose size must be `image_size`.
+
+    Returns:
+      float32 [image_size, image_size, 3]; 0..255, which the bicubic kernel may overshoot.
+    """
+    if small_image_model:
+        return tf.cast(_stored(encoded, image_size), tf.float32)
+    return resize_bicubic(_decode_crop(encoded, lambda shape: _centre(shape, image_size)), image_size)
+
+
+def training_image(
+    encoded: tf.Tensor,
+    seed: tf.Tensor,
+    image_size: int,
+    *,
+    small_image_model: bool,
+    flip: bool,
+    augment: AugmentConfig,
+    remove_aug: bool,
+) -> tf.Tensor:
+    """The image for training (RELEASE section 3); a function of its arguments alone.
+
+    Args:
+      encoded: string [], JPEG, PNG, GIF or BMP.
+      seed: int64 or int32 [2].
+      image_size: pixels of a side.
+      small_image_model: the image enters as stored; its size must be `image_size`.
+      flip: whether a mirrored image keeps its class.
+      augment: RandAugment.
+      remove_aug: evaluation preprocessing instead of all of this.
+
+    Returns:
+      float32 [image_size, image_size, 3]; 0..255, which the bicubic kernel may overshoot where `augment` is off.
+    """
+    if remove_aug:
+        return evaluation_image(encoded, image_size, small_image_model)
+    seed = tf.cast(seed, tf.int64)
+    if small_image_model:
+        return _training_small_image(encoded, seed, image_size, flip, augment)
+    image = resize_bicubic(_decode_crop(encoded, lambda shape: _sampled(shape, seed, image_size)), image_size)
+    if augment.enabled:
+        image = tf.cast(tf.clip_by_value(image, 0.0, 255.0), tf.uint8)
+    if flip:
+        image = _random_flip(image, seed)
+    if augment.enabled:
+        image = randaugment.randaugment(image, _own(seed, _AUGMENT), augment.layers, augment.magnitude, augment.cutout)
+    return tf.cast(image, tf.float32)
+
+
+def _training_small_image(
+    encoded: tf.Tensor, seed: tf.Tensor, size: int, flip: bool, augment: AugmentConfig
+) -> tf.Tensor:
+    image = _stored(encoded, size)
+    if augment.enabled:
+        image = randaugment.randaugment(
+            image,
+            _own(seed, _AUGMENT),
+            augment.layers,
+            augment.magnitude,
+            augment.cutout,
+            cutout_const=size // 8,
+            translate_const=size // 8,
+        )
+        uniform = tf.random.stateless_uniform([2], _own(seed, _CUTOUT), alg="philox")
+        image = randaugment.cutout(image, size // 4, randaugment.random_center(image, uniform))
+    image = _random_shift(image, seed)
+    if flip:
+        image = _random_flip(image, seed)
+    return tf.cast(image, tf.float32)
+
+
+def _own(seed: tf.Tensor, purpose: int) -> tf.Tensor:
+    return tf.bitwise.bitwise_xor(seed, tf.constant(purpose, tf.int64))
+
+
+def _random_flip(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    uniform = tf.random.stateless_uniform([], _own(seed, _FLIP), alg="philox")
+    return tf.cond(uniform < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
+
+
+def _random_shift(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Pads by reflection and crops back to the same size anywhere."""
+    border = [SMALL_IMAGE_PADDING, SMALL_IMAGE_PADDING]
+    padded = tf.pad(image, [border, border, [0, 0]], "REFLECT")
+    offset = tf.random.stateless_uniform(
+        [2], _own(seed, _SHIFT), minval=0, maxval=2 * SMALL_IMAGE_PADDING + 1, dtype=tf.int32, alg="philox"
+    )
+    return tf.slice(padded, [offset[0], offset[1], 0], image.shape)
+
+
+def _stored(encoded: tf.Tensor, size: int) -> tf.Tensor:
+    """The image as it is stored, uint8 [size, size, 3]."""
+    image = decode(encoded)
+    shape = tf.shape(image)
+    height, width = tf.strings.as_string(shape[0]), tf.strings.as_string(shape[1])
+    advice = (
+        f" pixels (height x width) but --input_image_size is {size}: set it to the stored size, "
+        "or leave out --small_image_model so that images are resized"
+    )
+    message = tf.strings.join([_OPEN, "an image is stored with ", height, "x", width, advice, _CLOSE])
+    check = tf.debugging.Assert(tf.reduce_all(tf.equal(shape[:2], size)), [message], summarize=1)
+    with tf.control_dependencies([check] if check is not None else []):
+        return tf.ensure_shape(tf.identity(image), [size, size, 3])
+
+
+# --- crops: int32 [4] of top, left, height, width --------------------------------------------------------------------
+
+
+def _decode_crop(encoded: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """uint8 [h, w, 3]: the part of an image that `window` chooses from its shape (int32 [3]).
+
+    Of a JPEG nothing else is decoded.
+    """
+
+    def from_jpeg() -> tf.Tensor:
+        shape = tf.image.extract_jpeg_shape(encoded)
+        top, left, height, width = tf.unstack(window(shape))
+        # Colour is stored at half the resolution, and the decoder blends neighbours: without the columns beside the crop
+        # its first and last ones would differ from those of the whole image.
+        start = tf.maximum(left - 1, 0)
+        stop = tf.minimum(left + width + 1, shape[1])
+        wider = tf.image.decode_and_crop_jpeg(encoded, tf.stack([top, start, height, stop - start]), channels=3)
+        return wider[:, left - start : left - start + width]
+
+    def from_other() -> tf.Tensor:
+        image = _decode_other(encoded)
+        top, left, height, width = tf.unstack(window(tf.shape(image)))
+        return image[top : top + height, left : left + width]
+
+    return tf.cond(tf.io.is_jpeg(encoded), from_jpeg, from_other)
+
+
+def _decode_other(encoded: tf.Tensor) -> tf.Tensor:
+    # Not channels=3, which BMP refuses for grey and alpha.
+    image = tf.io.decode_image(encoded, expand_animations=False)
+    channels = tf.where(tf.shape(image)[2] < 3, [0, 0, 0], [0, 1, 2])
+    return tf.ensure_shape(tf.gather(image, channels, axis=2), [None, None, 3])
+
+
+def _centre(shape: tf.Tensor, image_size: int) -> tf.Tensor:
+    """The centred square whose side is the share size / (size + 32) of the shorter side."""
+    share = image_size / (image_size + CROP_PADDING)
+    side = tf.cast(share * tf.cast(tf.minimum(shape[0], shape[1]), tf.float32), tf.int32)
+    side = tf.maximum(side, 1)
+    return tf.stack([(shape[0] - side + 1) // 2, (shape[1] - side + 1) // 2, side, side])
+
+
+def _sampled(shape: tf.Tensor, seed: tf.Tensor, image_size: int) -> tf.Tensor:
+    """A sampled distorted box; the centred square where it is the whole image."""
+    begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+        shape,
+        tf.zeros([0, 0, 4]),
+        seed,
+        min_object_covered=0.1,
+        aspect_ratio_range=(3 / 4, 4 / 3),
+        area_range=(0.08, 1.0),
+        max_attempts=10,
+        use_image_if_no_bounding_boxes=True,
+    )
+    whole = tf.reduce_all(tf.equal(size[:2], shape[:2]))
+    return tf.where(whole, _centre(shape, image_size), tf.concat([begin[:2], size[:2]], 0))
