@@ -182,7 +182,8 @@ class EfficientNet(tf.keras.Model):
             self.stem.trainable = False
             for block in self.blocks[: config.fix_layer_num]:
                 block.trainable = False
-        self._named_variables = make.variables
+        # The factory, not its dict: Keras would track a dict of variables, and count frozen ones as trainable.
+        self._factory = make
         self.built = True
 
     @property
@@ -213,7 +214,7 @@ class EfficientNet(tf.keras.Model):
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Every variable by the release's name, batch-norm statistics included, in creation order."""
-        return dict(self._named_variables)
+        return dict(self._factory.variables)
 
     def batch_norms(self) -> list[BatchNormalization]:
         """Every batch norm."""
