@@ -28,6 +28,7 @@ MODES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "predict": (build.predict_config, "pseudo_label.predict", "predict"),
     "balance": (build.balance_config, "pseudo_label.balance", "balance"),
     "iterate": (lambda flags: rounds.iterate_config(flags, _command()), "pseudo_label.rounds", "iterate"),
+    "classify": (build.classify_config, "evaluation.classify", "classify"),
     "convert": (build.convert_config, "training.export", "convert"),
     "export": (build.export_config, "training.export", "export"),
 }
@@ -39,11 +40,11 @@ def main(argv: list[str]) -> int:
     try:
         if len(argv) > 1:
             raise UserError(f"got the argument {argv[1]!r}, expected flags alone, as --name=value")
+        _quieten()
         build_config, module, function = MODES[flags.mode]
         config = build_config(flags)
         for line in build.notices(flags) + (rounds.notices(config) if flags.mode == "iterate" else []):
             print(f"notice: {line}", file=sys.stderr)
-        _quieten()
         getattr(importlib.import_module(module), function)(config)
     except UserError as error:
         print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)

@@ -29,7 +29,7 @@ class Task:
       small_image_model: whether images enter as they are (no crop, no resize).
       flip: whether a mirrored image keeps its class.
       num_images: images of each split ("train", "test", ...); a split that is absent is counted when needed.
-      eval_split: the split that `eval` uses.
+      eval_split: the split that `eval` uses; "" where there is none.
       class_names: one name a class, or empty.
     """
 

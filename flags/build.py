@@ -17,6 +17,7 @@ from efficientnet.variants import ModelConfig
 from errors import UserError
 from flags.config import (
     BalanceConfig,
+    ClassifyConfig,
     ConvertConfig,
     DeviceConfig,
     ExportConfig,
@@ -26,7 +27,7 @@ from flags.config import (
     TrainConfig,
 )
 from flags.definitions import IGNORED
-from flags.folders import count_shards, images_dir, in_data_dir, needed, parse_shard_ids
+from flags.folders import count_shards, file_prefix, images_dir, in_data_dir, needed, parse_shard_ids
 from flags.network import Description, check_classes, check_teacher, network_of, task_of, teacher_of
 
 # --- one config a mode ----------------------------------------------------------------------------------------------
@@ -47,6 +48,7 @@ def prepare_config(values: FlagValues) -> PrepareConfig:
         seed=values.seed,
         source_dir=values.source_dir or "",
         download=values.download,
+        num_processes=values.num_processes,
         **({"num_shards": values.num_shards} if values["num_shards"].present else {}),
     )
 
@@ -65,7 +67,7 @@ def train_config(values: FlagValues, title: str = "") -> TrainConfig:
     online = train and check_teacher(values)
     teacher, teacher_size = teacher_of(values, model, image_size) if online else (None, None)
     unlabeled = _unlabeled_dir(values, online) if train else ""
-    split = values.eval_split or task.eval_split
+    split = _eval_split(values, task)
     return TrainConfig(
         title=title or values.mode,
         model=model,
@@ -78,7 +80,7 @@ def train_config(values: FlagValues, title: str = "") -> TrainConfig:
         init_path=_init_path(values) if train else "",
         reset_head=values.reset_head,
         train=train,
-        evaluate=values.mode != "train",
+        evaluate=values.mode != "train" and bool(split),
         eval_batch_size=values.eval_batch_size,
         steps_per_eval=values.steps_per_eval,
         save_checkpoints_steps=values.save_checkpoints_steps,
@@ -131,7 +133,7 @@ def predict_with(
         output_dir=needed(values, "output_dir", "the folder of the predictions"),
         image_size=image_size,
         info_dir=values.info_dir or "",
-        file_prefix=values.file_prefix,
+        file_prefix=file_prefix(values, input_dir),
         num_shards=num_shards,
         shard_ids=parse_shard_ids(values.shard_id, num_shards),
         total_replicas=values.total_replicas,
@@ -177,11 +179,35 @@ def balance_config(values: FlagValues, title: str = "balance") -> BalanceConfig:
         upsample=values.upsample,
         use_all=values.use_all,
         only_get_stats=values.only_get_stats,
-        file_prefix=values.file_prefix,
+        file_prefix=file_prefix(values, input_dir),
         num_shards=num_shards,
         only_use_num_shards=values.only_use_num_shards,
         seed=values.seed,
         beam_args=tuple(values.beam_args),
+    )
+
+
+def classify_config(values: FlagValues) -> ClassifyConfig:
+    """For `--mode=classify`.
+
+    Raises:
+      UserError: flags that are missing or do not fit together.
+    """
+    checkpoint = needed(values, "predict_ckpt_path", "the network's checkpoint")
+    described = Description.beside(checkpoint)
+    task = task_of(values, described)
+    model, image_size = network_of(values, task, described)
+    return ClassifyConfig(
+        title="classify",
+        model=model,
+        checkpoint=checkpoint,
+        inputs=tuple(needed(values, "input_files", "the images, files or folders")),
+        image_size=image_size,
+        class_names=task.class_names,
+        output_csv=values.output_csv or "",
+        batch_size=values.eval_batch_size,
+        use_averages=values.use_averages,
+        device=device_config(values),
     )
 
 
@@ -302,6 +328,17 @@ def _data_config(
         skip_corrupt_records=values.skip_corrupt_records,
         seed=values.seed,
     )
+
+
+def _eval_split(values: FlagValues, task: Task) -> str:
+    """The split to evaluate; "" where there is none, which `iterate` and `train` can do without."""
+    split = values.eval_split or task.eval_split
+    if not split and values.mode in ("eval", "train_and_eval"):
+        raise UserError(
+            f"--mode={values.mode}: the data of --task_name={task.name} have no test split; prepare them with test images "
+            "(a folder test/, or --num_test_images), or pass --mode=train"
+        )
+    return split
 
 
 def _augmentation(values: FlagValues, flag: str) -> AugmentConfig:

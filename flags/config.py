@@ -242,17 +242,18 @@ class ClassifyConfig:
     Attributes:
       checkpoint: a checkpoint prefix or a model_dir.
       inputs: image files, and folders whose images are all taken.
-      model, image_size: the network and the pixels at which it sees images; None takes them from the model_dir's model.json.
-      class_names: one name a class; empty takes model.json's, or else the classes' numbers.
+      image_size: pixels at which the network sees images.
+      class_names: one name a class; empty shows the classes' numbers, from 0.
       output_csv: file for a row an image; "" for none.
       top: how many classes an image.
+      batch_size: images of one replica's batch.
     """
 
     title: str
+    model: ModelConfig
     checkpoint: str
     inputs: tuple[str, ...]
-    model: Optional[ModelConfig] = None
-    image_size: Optional[int] = None
+    image_size: int
     class_names: tuple[str, ...] = ()
     output_csv: str = ""
     top: int = 5

@@ -12,7 +12,9 @@ from typing import Any, Optional
 
 from absl import flags
 
-MODES = ("prepare", "train", "eval", "train_and_eval", "predict", "balance", "iterate", "convert", "export")
+MODES = (
+    "prepare", "train", "eval", "train_and_eval", "predict", "balance", "iterate", "classify", "convert", "export",
+)  # fmt: skip
 
 # Flags of the release without meaning here: accepted, and one line says so. (gcp_project is a case of its own.)
 IGNORED = {
@@ -286,15 +288,22 @@ def _reading(group: _Group) -> None:
     group.whole(
         "num_test_images",
         None,
-        "Images to evaluate of the split test, default: all; prepare: images to hold out, default: 500. [release]",
+        "Images to evaluate of the split test, default: all; prepare: images to hold out, default: "
+        "500 of the digits, none of a folder (which may bring its own in test/). [release]",
     )
     group.whole("num_train_shards", None, "Use only the first so many labeled shards; default: all. [release]")
     group.switch("use_cache", True, "Keep small sets of encoded records in memory. [release]")
     group.switch(
         "skip_corrupt_records", False, "Count records that cannot be read and go on, instead of stopping. [ours]"
     )
-    group.text("source_dir", None, "prepare: folder of your own files, for tasks that are made of some. [ours]")
+    group.text(
+        "source_dir",
+        None,
+        "prepare, iterate: folder of the files that a task is made of: of --task_name=folder, labeled/<class>/*, "
+        "unlabeled/** and perhaps test/<class>/*; of svhn and imagenet, the official files. [ours]",
+    )
     group.switch("download", False, "prepare: fetch the task's official files into --source_dir (svhn). [ours]")
+    group.whole("num_processes", 0, "prepare: processes that decode images; 0: one a core. [ours]", 0)
     group.whole(
         "num_labeled",
         40,
@@ -314,9 +323,19 @@ def _evaluating(group: _Group) -> None:
 
 
 def _predicting(group: _Group) -> None:
-    group.text("predict_ckpt_path", None, "predict, export: a checkpoint's prefix or a model_dir. [release]")
+    group.text("predict_ckpt_path", None, "predict, classify, export: a checkpoint's prefix or a model_dir. [release]")
+    group.texts(
+        "input_files",
+        "classify: an image file, or a folder whose images are all taken; may be given repeatedly. [ours]",
+    )
+    group.text("output_csv", None, "classify: file for a row an image; default: the terminal alone. [ours]")
     group.text("info_dir", None, "predict: where the counts go; default: --output_dir. [release]")
-    group.text("file_prefix", "train", "Shards are PREFIX-SSSSS-of-NNNNN. [release]")
+    group.text(
+        "file_prefix",
+        "train",
+        "Unlabeled shards are PREFIX-SSSSS-of-NNNNN; where it is not given, "
+        "extra if --data_dir holds such shards alone (svhn). [release]",
+    )
     group.whole(
         "num_shards",
         128,

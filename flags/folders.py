@@ -37,6 +37,18 @@ def images_dir(values: FlagValues) -> str:
     return given or in_data_dir(values, "unlabeled", "unlabel_data_dir", "the images to predict on")
 
 
+def file_prefix(values: FlagValues, directory: str) -> str:
+    """What the names of the unlabeled shards begin with: as flagged, else `extra` where a prepared folder (--data_dir) holds
+    such shards alone, as that of svhn does, else the flag's default."""
+    if not values["file_prefix"].present and values.data_dir:
+        found = {
+            name.split("-")[0] for name in _listed(directory) if re.fullmatch(r"(train|extra)-\d{5}-of-\d{5}", name)
+        }
+        if found == {"extra"}:
+            return "extra"
+    return values.file_prefix
+
+
 def count_shards(values: FlagValues, directory: str) -> int:
     """Shards of a set: as flagged, else what a prepared folder (--data_dir) holds, else the flag's default.
 
@@ -45,7 +57,7 @@ def count_shards(values: FlagValues, directory: str) -> int:
     """
     if values["num_shards"].present or not values.data_dir:
         return values.num_shards
-    pattern = re.compile(rf"{re.escape(values.file_prefix)}-\d{{5}}-of-(\d{{5}})")
+    pattern = re.compile(rf"{re.escape(file_prefix(values, directory))}-\d{{5}}-of-(\d{{5}})")
     found = {int(match.group(1)) for match in map(pattern.fullmatch, _listed(directory)) if match}
     if len(found) > 1:
         raise UserError(

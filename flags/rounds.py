@@ -8,6 +8,7 @@ FLAG=VALUE. Where the stages' folders lie is written at the head of `pseudo_labe
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
 from typing import NamedTuple, Optional
@@ -56,6 +57,8 @@ def iterate_config(values: FlagValues, command: str = "") -> IterateConfig:
         if values[name].present:
             raise UserError(f"--{name} is given, but --mode=iterate decides it for every stage itself; leave it out")
     rounds = parse_rounds(needed(values, "rounds", "the students, e.g. efficientnet-b0:4,efficientnet-b1:4"))
+    if values.source_dir and values.task_name not in BUILT_IN_TASKS:
+        values = _prepared(values, work_dir)
     prepare = _prepare_config(values, work_dir)
     if prepare:
         labeled, images = (os.path.join(prepare.data_dir, folder) for folder in ("labeled", "unlabeled"))
@@ -137,6 +140,16 @@ def override(values: FlagValues, changes: Mapping[str, Optional[str]]) -> FlagVa
     return copy
 
 
+def _prepared(values: FlagValues, work_dir: str) -> FlagValues:
+    """Prepares the files in --source_dir, or finds them prepared, and returns the flags with the folder written as data_dir.
+
+    This happens before the other stages' configs are made, because the files say which classes there are.
+    """
+    values = override(values, {"data_dir": values.data_dir or os.path.join(work_dir, "data")})
+    importlib.import_module("data.prepare").prepare(build.prepare_config(values))
+    return override(values, {"source_dir": None, "num_shards": None})
+
+
 def _prepare_config(values: FlagValues, work_dir: str) -> Optional[PrepareConfig]:
     """How to prepare the data, where the task needs no files and none were named."""
     if values.task_name not in BUILT_IN_TASKS or values.data_dir or values.label_data_dir or values.unlabel_data_dir:
@@ -179,9 +192,11 @@ def _round_config(
 
 
 def notices(config: IterateConfig) -> list[str]:
-    """One line for each student that is smaller than its teacher, which the method does not want."""
+    """One line where nothing can be measured, and for each student smaller than its teacher, which the method does not want."""
     lines = []
     teacher = config.teacher
+    if not teacher.evaluate:
+        lines.append(f"no accuracy will be measured: the data of {teacher.data.task.name} have no test split")
     for number, this in enumerate(config.rounds, start=1):
         student = this.student
         before, after = _size(teacher), _size(student)

@@ -93,7 +93,7 @@ def shown(path: str) -> str:
 
 
 @contextlib.contextmanager
-def reading(folder: str) -> Iterator[None]:
+def reading(folder: str, flag: str = "source_dir") -> Iterator[None]:
     """Turns a failure to list a folder (no permission, gone) into one line.
 
     Raises:
@@ -103,4 +103,4 @@ def reading(folder: str) -> Iterator[None]:
         yield
     except OSError as error:
         where = shown(str(error.filename or folder))
-        raise UserError(f"--source_dir: cannot read {where}: {error.strerror}; make it readable") from error
+        raise UserError(f"--{flag}: cannot read {where}: {error.strerror}; make it readable") from error

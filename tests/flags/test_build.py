@@ -439,6 +439,47 @@ def test_prepare_takes_the_task_s_own_numbers_where_none_are_given():
     )
 
 
+def test_what_classify_gets(tmp_path):
+    task = dataclasses.replace(TASKS["folder"], num_classes=2, class_names=("cat", "dog"))
+    folder = describe(tmp_path / "model", ModelConfig("efficientnet-b0", 2), 96, task)
+    arguments = ("--mode=classify", f"--predict_ckpt_path={folder}")
+    config = build.classify_config(parsed(*arguments, "--input_files=a.jpg", "--input_files=b", "--output_csv=out.csv"))
+    assert config.inputs == ("a.jpg", "b")
+    assert (config.model.num_classes, config.image_size, config.class_names) == (2, 96, ("cat", "dog"))
+    assert (config.output_csv, config.batch_size, config.use_averages) == ("out.csv", 8, True)
+    assert "--input_files is missing: --mode=classify needs it" in message_of(build.classify_config, *arguments)
+    released = build.classify_config(
+        parsed(
+            "--mode=classify", "--predict_ckpt_path=b1/model.ckpt", "--model_name=efficientnet-b1", "--input_files=a"
+        )
+    )
+    assert (released.model.num_classes, released.image_size, released.class_names) == (1000, 240, ())
+
+
+def test_a_prepared_folder_of_extra_shards_needs_no_prefix(tmp_path):
+    (tmp_path / "unlabeled").mkdir()
+    (tmp_path / "unlabeled/extra-00000-of-00003").write_bytes(b"")
+    arguments = (*PREDICT, "--task_name=svhn", f"--data_dir={tmp_path}")
+    config = build.predict_config(parsed(*arguments))
+    assert (config.file_prefix, config.num_shards) == ("extra", 3)
+    assert build.predict_config(parsed(*arguments, "--file_prefix=train")).file_prefix == "train"
+    (tmp_path / "unlabeled/train-00000-of-00003").write_bytes(b"")
+    assert build.predict_config(parsed(*arguments)).file_prefix == "train"
+
+
+def test_data_without_a_test_split_can_be_trained_on_but_not_evaluated(tmp_path):
+    task = dataclasses.replace(TASKS["folder"], num_classes=2, eval_split="")
+    (tmp_path / "task.json").write_text(json.dumps(task.to_json()))
+    arguments = ("--task_name=folder", f"--data_dir={tmp_path}", "--model_dir=model")
+    config = train("--mode=train", *arguments)
+    assert (config.train, config.evaluate) == (True, False)
+    assert message_of(build.train_config, *arguments) == (
+        "--mode=train_and_eval: the data of --task_name=folder have no test split; prepare them with test images (a folder "
+        "test/, or --num_test_images), or pass --mode=train"
+    )
+    assert train("--eval_split=train", *arguments).eval_split == "train"
+
+
 def test_what_convert_and_export_get():
     config = build.convert_config(parsed("--mode=convert", "--init_model_path=a/model.ckpt", "--model_dir=b"))
     assert (config.checkpoint, config.model_dir, config.image_size) == ("a/model.ckpt", "b", 224)

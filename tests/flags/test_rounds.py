@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from PIL import Image
 
 from data.tasks import TASKS
 from errors import UserError
@@ -91,6 +92,27 @@ def test_the_folders_of_any_task():
     assert (config.teacher.data.label_data_dir, config.teacher.data.unlabel_data_dir) == ("a", "")
     assert (first.predict.input_dir, first.predict.num_shards, first.predict.file_prefix) == ("b", 3, "extra")
     assert (first.balance.input_dir, first.student.data.image_size) == ("b", 32)
+
+
+def test_ones_own_images_are_prepared_before_the_configs_are_made(tmp_path):
+    for number, name in enumerate(("labeled/cat", "labeled/dog", "unlabeled")):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for copy in range(3):
+            Image.new("RGB", (8, 8), (number * 90, copy * 9, 0)).save(tmp_path / f"pictures/{name}/{copy}.png")
+    arguments = (
+        TWO, f"--work_dir={tmp_path}/work", "--task_name=folder", f"--source_dir={tmp_path}/pictures", "--num_shards=2"
+    )  # fmt: skip
+    config = iterate(*arguments)
+    assert config.prepare is None
+    assert config.teacher.data.label_data_dir == f"{tmp_path}/work/data/labeled"
+    assert config.teacher.data.task.class_names == ("cat", "dog")
+    assert config.teacher.model.num_classes == config.rounds[0].balance.num_classes == 2
+    assert config.rounds[0].predict.input_dir == f"{tmp_path}/work/data/unlabeled"
+    assert config.rounds[0].predict.num_shards == 2
+    assert not config.teacher.evaluate
+    assert rounds.notices(config)[0] == "no accuracy will be measured: the data of folder have no test split"
+    (tmp_path / "pictures").rename(tmp_path / "elsewhere")
+    assert iterate(*arguments) == config
 
 
 def test_the_configs_do_not_change_once_the_stages_have_left_their_files(tmp_path):
