@@ -111,6 +111,13 @@ def is_temporary(path: str) -> bool:
     return ".writing-" in os.path.basename(path)
 
 
+def remove_unfinished(folder: str) -> None:
+    """Removes what a killed run left half written under `folder`, of which this process must be the only writer."""
+    for path, _, names in tf.io.gfile.walk(folder):
+        for name in filter(is_temporary, names):
+            tf.io.gfile.remove(os.path.join(path, name))
+
+
 @contextlib.contextmanager
 def whole_file(path: str) -> Iterator[str]:
     """Yields a temporary path beside `path` that is renamed to it on success and removed on failure."""
@@ -128,11 +135,10 @@ def write_shard(path: str, examples: Iterable[bytes]) -> int:
     """Writes serialised examples as the shard `path`, which appears only when whole; returns their number."""
     count = 0
     tf.io.gfile.makedirs(os.path.dirname(path))
-    with whole_file(path) as temporary:
-        with tf.io.TFRecordWriter(temporary) as writer:
-            for example in examples:
-                writer.write(example)
-                count += 1
+    with whole_file(path) as temporary, tf.io.TFRecordWriter(temporary) as writer:
+        for example in examples:
+            writer.write(example)
+            count += 1
     return count
 
 

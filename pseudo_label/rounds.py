@@ -75,6 +75,7 @@ def iterate(config: IterateConfig) -> dict[str, Any]:
     planned = stages(config)
     for stage in planned:
         manifest.check(stage)
+    records.remove_unfinished(config.work_dir)
     for number, stage in enumerate(planned, start=1):
         if manifest.is_done(stage):
             print(f"[{number}/{len(planned)}] {stage.name}: done before")

@@ -96,6 +96,7 @@ class Trainer:
             return
         optimizer = self._count_train_images()
         if self.chief:
+            records.remove_unfinished(config.model_dir)
             checkpoints.write_description(
                 config.model_dir, config.model, config.data.image_size, config.data.task.to_json()
             )
