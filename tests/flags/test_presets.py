@@ -1,0 +1,204 @@
+"""Every preset parses and gives a network, a schedule and input shapes; the recipes' numbers; the released command lines."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+import tensorflow as tf
+
+from efficientnet.model import EfficientNet
+from efficientnet.variants import VARIANTS
+from flags import build, rounds
+from tests.flags.parsing import PRESETS, parsed
+from training import schedule
+
+# What a preset leaves to the command line.
+FOLDERS = ("--label_data_dir=labeled", "--model_dir=model")
+GIVEN = {
+    "student_online": ("--unlabel_data_dir=images", "--teacher_model_path=teacher/model.ckpt"),
+    "student_offline": ("--unlabel_data_dir=balanced/data",),
+    "student": ("--unlabel_data_dir=balanced/data",),
+    "round": ("--unlabel_data_dir=balanced/data",),
+    "finetune": ("--init_model_path=round/model",),
+}
+NAMES = sorted(path.stem for path in PRESETS.glob("*.flags"))
+
+
+def trainings(name):
+    """The trainings that a preset describes."""
+    flagfile = f"--flagfile={PRESETS / name}.flags"
+    if "--mode=iterate" in (PRESETS / f"{name}.flags").read_text():
+        config = rounds.iterate_config(parsed(flagfile, "--work_dir=work"))
+        assert rounds.notices(config) == []
+        return [config.teacher, *(this.student for this in config.rounds)]
+    given = next((flags for part, flags in GIVEN.items() if part in name), ())
+    return [build.train_config(parsed(flagfile, *FOLDERS, *given))]
+
+
+def test_every_experiment_has_its_preset():
+    imagenet = [f"imagenet_b{number}_{who}" for number in range(8) for who in ("student", "teacher")]
+    l2 = ["imagenet_l2_finetune", "imagenet_l2_round1", "imagenet_l2_round2", "imagenet_l2_round3"]
+    assert {"digits", "svhn_teacher", "svhn_student_online", "svhn_student_offline", *imagenet, *l2} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_says_how_to_run_it_and_what_comes_out(name):
+    comment = (PRESETS / f"{name}.flags").read_text().split("\n--")[0]
+    assert all(re.search(rf"^#   {word}s? ", comment, re.M) for word in ("command", "hardware", "time", "result"))
+    assert f"--flagfile=flags/presets/{name}.flags" in comment
+    assert all(len(line) <= 130 for line in comment.splitlines())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_gives_network_schedule_and_shapes(name):
+    for config in trainings(name):
+        assert config.model.blocks()
+        assert config.data.image_size >= 16
+        optimizer = config.optimizer
+        assert 0 < optimizer.steps_to_train <= optimizer.train_steps
+        if optimizer.num_train_images:  # else the trainer counts them
+            peak = optimizer.base_learning_rate * optimizer.train_batch_size / 256
+            first, last = (float(schedule.learning_rate(step, optimizer)) for step in (0, optimizer.steps_to_train - 1))
+            assert 0 < last < peak / 5
+            assert first == 0 if optimizer.first_schedule_step == 0 else first < peak / 5
+
+
+@pytest.mark.parametrize("name", ["digits", "svhn_student_online", "imagenet_b0_student"])
+def test_a_preset_s_networks_are_built(name):
+    for config in trainings(name):
+        size = config.data.image_size
+        with tf.Graph().as_default():  # shapes alone, no weights
+            logits = EfficientNet(config.model)(tf.zeros([2, size, size, 3]))
+        assert logits.shape == [2, config.model.num_classes]
+
+
+# Recipes: unlabel_ratio, randaug_mag, steps.
+IMAGENET = {
+    "b0": (1, None, 218948), "b1": (3, None, 218948), "b2": (3, 6, 218948), "b3": (3, 12, 218948),
+    "b4": (3, 15, 218948), "b5": (3, 18, 109474), "b6": (3, 24, 109474), "b7": (3, 27, 109474),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", IMAGENET)
+def test_imagenet_s_table(variant):
+    ratio, magnitude, steps = IMAGENET[variant]
+    (student,), (teacher,) = trainings(f"imagenet_{variant}_student"), trainings(f"imagenet_{variant}_teacher")
+    assert student.model == teacher.model
+    assert student.model.name == f"efficientnet-{variant}"
+    assert student.data.image_size == VARIANTS[student.model.name].pixels
+    assert (student.optimizer.unlabel_ratio, teacher.optimizer.unlabel_ratio) == (ratio, 0)
+    assert (student.optimizer.train_steps, teacher.optimizer.train_steps) == (steps, 109474)
+    assert student.optimizer.train_batch_size == 4096
+    assert student.optimizer.teacher_softmax_temp == 1
+    assert student.data.augment.enabled is (magnitude is not None)
+    assert magnitude is None or student.data.augment.magnitude == magnitude
+
+
+def test_svhn_s_recipe():
+    (online,), (offline,), (teacher,) = map(trainings, ("svhn_student_online", "svhn_student_offline", "svhn_teacher"))
+    for config in (online, offline, teacher):
+        assert (config.data.image_size, config.data.small_image_model) == (32, True)
+        assert (config.optimizer.train_batch_size, config.optimizer.weight_decay) == (128, 1e-4)
+        assert config.optimizer.final_base_lr == 0.0002
+        assert (config.data.augment.layers, config.data.augment.magnitude) == (2, 5)
+    assert [each.optimizer.unlabel_ratio for each in (online, offline, teacher)] == [5, 5, 0]
+    assert (online.teacher is not None, offline.teacher) == (True, None)
+    assert online.data.teacher_image_size == 32
+
+
+def test_the_paper_s_three_rounds_of_l2():
+    students = [trainings(f"imagenet_l2_round{number}")[0] for number in (1, 2, 3)]
+    (finetune,) = trainings("imagenet_l2_finetune")
+    assert [each.optimizer.unlabel_ratio for each in students] == [14, 14, 28]
+    for config in (*students, finetune):
+        epochs = config.optimizer.train_steps * 2048 / 1281167
+        assert config.optimizer.train_batch_size == 2048
+        assert epochs == pytest.approx(350, abs=0.01)
+        assert (config.model.dropout_rate, config.model.depth_drop_rate) == (0.5, 0.2)
+    assert {config.data.augment.magnitude for config in students} == {27}
+    assert finetune.optimizer.steps_to_train * 2048 / 1281167 == pytest.approx(1.5, abs=0.01)
+    assert finetune.data.remove_aug
+    assert finetune.data.image_size > students[0].data.image_size
+    assert finetune.model.fix_layer_num == 28
+    assert finetune.init_path == "round/model"
+
+
+# --- command lines of the release ------------------------------------------------------------------------------------
+
+SVHN_TRAINING = """
+    --model_name=efficientnet-b0 --use_tpu=False --use_bfloat16=False --task_name=svhn --mode=train --train_batch_size=128
+    --iterations_per_loop=1000 --save_checkpoints_steps=1000 --unlabel_ratio=5 --teacher_softmax_temp=1 --augment_name=v1
+    --randaug_mag=5 --final_base_lr=0.0002 --weight_decay=1e-4 --label_data_dir=./data/svhn/proc --model_dir=./ckpt/exp_1
+"""
+PREDICTION = """
+    --model_name=efficientnet-b0 --use_tpu=False --use_bfloat16=False --mode=predict --predict_ckpt_path=ckpt/model.ckpt
+    --worker_id=0 --num_shards=128 --shard_id=77 --data_type=tfrecord --info_dir=./info
+"""
+FILTER = """
+    --mode=balance --input_dir=./data/unlabeled --file_prefix=extra --info_dir=./info --prediction_dir=./predict_label
+    --prelim_stats_dir=./prelim_stats --output_dir=./filter_data --num_shards=128 --shard_id=127 --min_threshold=0.3 --task=0
+"""
+
+
+def released(line, *more):
+    return parsed(*shlex.split(line.replace("\n", " ")), *more)
+
+
+def test_released_svhn_training_with_the_teacher_online():
+    more = ("--teacher_model_name=efficientnet-b0", "--teacher_model_path=ckpt/model.ckpt", "--unlabel_data_dir=./u")
+    config = build.train_config(released(SVHN_TRAINING, *more))
+    assert (config.train, config.evaluate) == (True, False)
+    assert config.teacher == config.model
+    assert config.device.use_bfloat16 is False
+
+
+def test_released_svhn_training_offline():
+    config = build.train_config(released(SVHN_TRAINING, "--unlabel_data_dir=./data/svhn/predict/filter_data/data"))
+    assert (config.teacher, config.data.unlabel_data_dir) == (None, "./data/svhn/predict/filter_data/data")
+
+
+def test_released_imagenet_training():
+    line = """--use_tpu=False --use_bfloat16=False --mode=train --model_name=efficientnet-b4 --label_data_dir=l --model_dir=m
+    --unlabel_data_dir=u --teacher_model_name=efficientnet-b4 --teacher_model_path=t --teacher_softmax_temp=1
+    --unlabel_ratio=3 --train_ratio=2 --augment_name=v1 --randaug_mag=15"""
+    config = build.train_config(released(line))
+    assert (config.optimizer.train_steps, config.data.teacher_image_size) == (218948, 380)
+
+
+def test_released_evaluations():
+    line = (
+        "--model_name=efficientnet-b0 --use_tpu=False --use_bfloat16=False --mode=eval --label_data_dir=l --model_dir=m"
+    )
+    assert build.train_config(released(line)).eval_split == "validation"
+    assert build.train_config(released(line, "--task_name=svhn")).eval_split == "test"
+
+
+def test_released_predictions_and_reassignment():
+    config = build.predict_config(
+        released(PREDICTION, "--file_prefix=extra", "--label_data_dir=./u", "--output_dir=./p")
+    )
+    assert (config.input_dir, config.shard_ids, config.model.num_classes) == ("./u", (77,), 1000)
+    more = (
+        "--task_name=svhn",
+        "--file_prefix=train",
+        "--label_data_dir=./f",
+        "--output_dir=./r",
+        "--reassign_label=True",
+    )
+    config = build.predict_config(released(PREDICTION, *more))
+    assert (config.input_dir, config.reassign_label, config.model.num_classes) == ("./f", True, 10)
+
+
+@pytest.mark.parametrize(("classes", "num_image"), [(10, 53113), (1000, 130000)])
+@pytest.mark.parametrize("only_get_stats", [0, 1])
+def test_released_filters(classes, num_image, only_get_stats):
+    values = released(
+        FILTER, f"--num_label_classes={classes}", f"--num_image={num_image}", f"--only_get_stats={only_get_stats}"
+    )
+    config = build.balance_config(values)
+    assert (config.num_classes, config.num_image, config.only_get_stats) == (classes, num_image, bool(only_get_stats))
+    assert [line.split()[0] for line in build.notices(values)] == [
+        "--prelim_stats_dir", "--task", "--shard_id", "--info_dir"
+    ]  # fmt: skip
