@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -17,8 +17,8 @@ from pseudo_label.balance_inputs import ShardFiles
 from pseudo_label.balance_plan import Confidences, Plan, copies, shuffled_copies
 from pseudo_label.balance_reading import one_line, parse_images, parse_probabilities, read_batches
 
-BATCH = 1024
-# Kept images are held in memory by windows of so many bytes, and the order is shuffled within one. Part of the format: another
+BATCH, BATCH_BYTES = 1024, 16 << 20
+# Kept records are held in memory by windows of so many bytes, and the order is shuffled within one. Part of the format: another
 # value gives other (equally good) shards.
 WINDOW_BYTES = 128 << 20
 
@@ -57,33 +57,44 @@ def write_balanced(files: ShardFiles, part: Confidences, plan: Plan, config: Bal
     if files.finished:
         return int(number_of_copies.sum())
     with writing(files.output):
-        return records.write_shard(files.output, _balanced_records(files, number_of_copies, config))
+        # Chained and mapped in C: a generator would cost as much for each record as encoding it.
+        return records.write_shard(
+            files.output, itertools.chain.from_iterable(_ordered(files, number_of_copies, config))
+        )
 
 
-def _balanced_records(files: ShardFiles, number_of_copies: np.ndarray, config: BalanceConfig) -> Iterator[bytes]:
+def _ordered(files: ShardFiles, number_of_copies: np.ndarray, config: BalanceConfig) -> Iterator[Iterator[bytes]]:
+    """Yields the output's records window by window, each record as often as it is wanted and in the window's random order."""
     kept_copies = number_of_copies[number_of_copies > 0]
     start = 0
-    for number, window in enumerate(_windows(files, number_of_copies > 0, config.num_classes)):
+    for number, window in enumerate(_windows(_kept_records(files, number_of_copies > 0, config.num_classes))):
         order = shuffled_copies(kept_copies[start : start + len(window)], config.seed, files.shard, number)
         start += len(window)
-        yield from map(window.__getitem__, order.tolist())
+        yield map(window.__getitem__, order.tolist())
 
 
-def _windows(files: ShardFiles, keep: np.ndarray, num_classes: int) -> Iterator[list[bytes]]:
-    """Yields the filtered records of the images whose `keep` bool [n] is set, in order, WINDOW_BYTES or a bit more at a time."""
+def _windows(batches: Iterable[list[bytes]]) -> Iterator[list[bytes]]:
+    """Yields the same records WINDOW_BYTES (and the rest of a record) at a time, wherever the batches end."""
     window: list[bytes] = []
-    size = 0
-    for examples in _kept_records(files, keep, num_classes):
-        window += examples
-        size += sum(map(len, examples))
-        if size >= WINDOW_BYTES:
-            yield window
-            window, size = [], 0
-    yield window
+    room = WINDOW_BYTES
+    for batch in batches:
+        rest = batch
+        while rest:
+            ends = np.cumsum([len(example) for example in rest])
+            taken = min(len(rest), int(np.searchsorted(ends, room)) + 1)
+            window += rest[:taken]
+            room -= int(ends[taken - 1])
+            rest = rest[taken:]
+            if room <= 0:
+                yield window
+                window, room = [], WINDOW_BYTES
+    if window:
+        yield window
 
 
 def _kept_records(files: ShardFiles, keep: np.ndarray, num_classes: int) -> Iterator[list[bytes]]:
-    each = max(1, BATCH // len(files.predictions))
+    """Yields the filtered records of the images whose `keep` bool [n] is set, in order, a batch at a time."""
+    each = _batch_of_a_worker(files, len(keep))
     done = 0
     all_images = read_batches(files.images, each * len(files.predictions))
     all_probabilities = _probabilities_in_order(files.predictions, each, num_classes)
@@ -99,6 +110,12 @@ def _kept_records(files: ShardFiles, keep: np.ndarray, num_classes: int) -> Iter
             f"{files.images}: got {done} images and {len(keep)} predictions ({files.predictions[0]}); expected one prediction "
             "an image: run predict for this shard again"
         )
+
+
+def _batch_of_a_worker(files: ShardFiles, number: int) -> int:
+    """How many records of each predictor make a batch: BATCH in all, fewer where the images are large."""
+    mean_bytes = tf.io.gfile.stat(files.images).length / max(1, number)
+    return max(1, int(min(BATCH, BATCH_BYTES / max(1, mean_bytes))) // len(files.predictions))
 
 
 def _probabilities_in_order(paths: tuple[str, ...], each: int, num_classes: int) -> Iterator[np.ndarray]:

@@ -252,15 +252,28 @@ def test_copies_of_an_image_do_not_stand_together(tmp_path):
 
 
 def test_windows_bound_memory_and_change_only_the_order(tmp_path, monkeypatch):
-    write_inputs(tmp_path, random_shards())
-    balance(config_for(tmp_path, num_image=37, output_dir=f"{tmp_path}/whole"))
+    write_inputs(tmp_path, random_shards(), workers=2)
+    config = config_for(tmp_path, num_image=37)
+    balance_without_beam(dataclasses.replace(config, output_dir=f"{tmp_path}/whole"))
     monkeypatch.setattr(balance_shards, "WINDOW_BYTES", 1000)
-    monkeypatch.setattr(balance_shards, "BATCH", 4)
-    balance(config_for(tmp_path, num_image=37, output_dir=f"{tmp_path}/windows"))
-    whole, windows = output_shards(tmp_path, "whole"), output_shards(tmp_path, "windows")
+    for batch in (1024, 7, 1):
+        monkeypatch.setattr(balance_shards, "BATCH", batch)
+        balance_without_beam(dataclasses.replace(config, output_dir=f"{tmp_path}/batches of {batch}"))
+    whole, windows = output_shards(tmp_path, "whole"), output_shards(tmp_path, "batches of 1024")
     assert whole != windows
     for left, right in zip(whole, windows):
         assert Counter(map(image_of, left)) == Counter(map(image_of, right))
+    assert windows == output_shards(tmp_path, "batches of 7") == output_shards(tmp_path, "batches of 1")
+
+
+@pytest.mark.parametrize("limit", [1, 10, 35, 1000])
+def test_windows_hold_little_more_than_their_limit(monkeypatch, limit):
+    monkeypatch.setattr(balance_shards, "WINDOW_BYTES", limit)
+    batches = [[b"x" * size for size in sizes] for sizes in ([3, 12, 7], [], [1, 1, 1, 30, 8], [9])]
+    windows = list(balance_shards._windows(batches))
+    assert sum(windows, []) == sum(batches, [])
+    for window in windows[:-1]:
+        assert sum(map(len, window)) >= limit > sum(map(len, window[:-1]))
 
 
 def test_statistics(tmp_path):
