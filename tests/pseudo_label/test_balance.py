@@ -3,7 +3,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import pickle
 import shutil
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -274,6 +276,41 @@ def test_windows_hold_little_more_than_their_limit(monkeypatch, limit):
     assert sum(windows, []) == sum(batches, [])
     for window in windows[:-1]:
         assert sum(map(len, window)) >= limit > sum(map(len, window[:-1]))
+
+
+def test_memory_is_bounded_by_batch_and_window_not_by_the_shard(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    number, image_size, classes = 2000, 1500, 100
+    probabilities = rng.dirichlet(np.ones(classes), number).astype(np.float32)
+    images = (records.unlabeled_example(rng.bytes(image_size)) for _ in range(number))
+    records.write_shard(f"{tmp_path}/images/train-00000-of-00001", images)
+    write_predictions(f"{tmp_path}/predictions/train-info-00000-of-00001-00000", probabilities)
+    monkeypatch.setattr(balance_shards, "BATCH", 16)
+    monkeypatch.setattr(balance_shards, "WINDOW_BYTES", 50_000)
+    config = config_for(tmp_path, num_shards=1, num_classes=classes, num_image=100, min_threshold=0.0)
+    balance_without_beam(dataclasses.replace(config, output_dir=f"{tmp_path}/warm"))  # fills the caches of layouts
+    tracemalloc.start()
+    balance_without_beam(config)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert number * image_size == 3_000_000
+    assert number * classes * 4 == 800_000
+    assert peak < 600_000  # the probabilities alone would be 800,000, the images 3,000,000
+
+
+def test_what_travels_between_the_steps_is_small():
+    """A shard costs its number of records times 5 bytes, a histogram no more than its bins, whatever the confidences are."""
+    rng = np.random.default_rng(0)
+    number, classes = 50_000, 20
+    config = config_for(Path("unused"), num_classes=classes, num_image=1000, min_threshold=0.0)
+    labels = rng.integers(0, classes, number).astype(np.uint8)
+    part = Confidences(0, labels, rng.uniform(0.05, 1.0, number).astype(np.float32))
+    coarse = balance_plan.coarse_histogram(part, config)
+    fine = balance_plan.fine_histogram(part, coarse, config)
+    assert len(pickle.dumps(part)) < 5 * number + 1000
+    # 0.05 to 1 are five octaves of 128 bins; a threshold bin holds a 128th of an octave.
+    assert len(coarse.keys) <= 5 * 128 * classes
+    assert len(fine.keys) <= 0.02 * number
 
 
 def test_statistics(tmp_path):
