@@ -49,7 +49,9 @@ def run(build: Callable[[Any], None], shards: Sequence[ShardFiles], newest: int,
     # A remote runner's log says where the job can be watched; a local one's only repeats our errors.
     with tempfile.TemporaryDirectory() as folder, contextlib.nullcontext() if remote else _quiet():
         log = os.path.join(folder, "workers.log")
-        pipeline = beam.Pipeline(runner=None if remote else _local_runner(options, shards, log), options=options)
+        pipeline = beam.Pipeline(
+            runner=None if remote else _local_runner(options, config.beam_args, shards, log), options=options
+        )
         build(pipeline)
         with _bar(shards, newest, config):
             try:
@@ -58,21 +60,21 @@ def run(build: Callable[[Any], None], shards: Sequence[ShardFiles], newest: int,
                 raise _user_error(error) or RuntimeError(f"{error}\n{_text(log)}") from error
 
 
-def _local_runner(options: Any, shards: Sequence[ShardFiles], log: str) -> Any:
-    """Beam's own in-process runner; `DirectRunner` would first try Prism, which has to be downloaded."""
+def _local_runner(options: Any, beam_args: Sequence[str], shards: Sequence[ShardFiles], log: str) -> Any:
+    """Beam's own runner, in this process or in several; `DirectRunner` would first try Prism, which has to be downloaded."""
     from apache_beam.options.pipeline_options import DirectOptions
     from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
     from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
     direct = options.view_as(DirectOptions)
-    named = options.get_all_options(drop_default=True)
-    mode, workers = named.get("direct_running_mode"), named.get("direct_num_workers")
-    if mode is None:
-        workers = _default_processes(shards) if workers is None else workers
-        mode = "in_memory" if workers == 1 else "multi_processing"
-    if mode != "multi_processing":
+    named = {argument.split("=")[0] for argument in beam_args}
+    if "--direct_num_workers" not in named:
+        processes_wanted = direct.direct_running_mode == "multi_processing"
+        direct.direct_num_workers = _cores() if processes_wanted else _default_processes(shards)
+    if "--direct_running_mode" not in named and direct.direct_num_workers != 1:
+        direct.direct_running_mode = "multi_processing"
+    if direct.direct_running_mode != "multi_processing":
         return FnApiRunner()
-    direct.direct_num_workers = _cores() if workers is None else workers
     # With a running mode Beam would choose the workers' command, and they could not import these modules from everywhere.
     direct.direct_running_mode = "in_memory"
     return FnApiRunner(SubprocessSDKEnvironment.from_command_string(_worker_command(log)))

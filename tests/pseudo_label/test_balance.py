@@ -579,13 +579,28 @@ def test_the_local_runner_needs_no_download(tmp_path, monkeypatch, beam_args):
     assert balance(config_for(tmp_path, beam_args=beam_args))["num_records"] == 30
 
 
-def test_processes_are_started_for_large_inputs_only(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("beam_args", "large", "workers"),
+    [
+        ([], False, 1),
+        ([], True, 3),  # eight cores, but only three shards
+        (["--direct_num_workers=1"], True, 1),
+        (["--direct_num_workers=4"], False, 4),
+        (["--direct_running_mode=multi_processing"], False, 8),
+        (["--direct_running_mode=multi_processing", "--direct_num_workers=2"], False, 2),
+    ],
+)
+def test_number_of_processes(tmp_path, monkeypatch, beam_args, large, workers):
+    from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+
     write_inputs(tmp_path, random_shards())
-    shards = find_shards(config_for(tmp_path))
     monkeypatch.setattr(balance_beam, "_cores", lambda: 8)
-    assert balance_beam._default_processes(shards) == 1
-    monkeypatch.setattr(balance_beam, "SMALL_INPUT_BYTES", 1000)
-    assert balance_beam._default_processes(shards) == 3
+    monkeypatch.setattr(balance_beam, "SMALL_INPUT_BYTES", 1000 if large else 1_000_000)
+    options = PipelineOptions(flags=beam_args)
+    runner = balance_beam._local_runner(options, beam_args, find_shards(config_for(tmp_path)), "log")
+    assert options.view_as(DirectOptions).direct_num_workers == workers
+    in_processes = "Subprocess" in type(runner._default_environment).__name__
+    assert in_processes == (workers > 1)
 
 
 def test_errors_of_worker_processes_are_unwrapped():
