@@ -347,6 +347,7 @@ def evaluation_stream(
     batch: int,
     replicas: int = 1,
     pipeline: Pipeline = Pipeline(),
+    limit: Optional[int] = None,
 ) -> tf.data.Dataset:
     """Every labeled image once; batches have one static size and are filled up with images of weight 0.
 
@@ -355,6 +356,7 @@ def evaluation_stream(
       batch: images of one replica's batch.
       replicas: replicas over all pipelines; every pipeline gives the same number of batches.
       pipeline: this process's share.
+      limit: the first so many images alone, over all pipelines; None for all.
 
     Returns:
       {"image" float32 [batch, H, W, 3] in 0..255, "label" int32 [batch], "weight" float32 [batch] (0 for filling)}.
@@ -365,9 +367,12 @@ def evaluation_stream(
         image = preprocessing.evaluation_image(features["encoded"], image_size, small_image_model)
         return {"image": image, "label": features["label"], "weight": tf.constant(1.0)}
 
-    dataset = read_records(tf.data.Dataset.from_tensor_slices(files)).shard(pipeline.count, pipeline.index)
+    dataset = read_records(tf.data.Dataset.from_tensor_slices(files)).take(-1 if limit is None else limit)
+    dataset = dataset.shard(pipeline.count, pipeline.index)
     dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     total = sum(records.count_records(path) for path in files) if replicas > 1 else None
+    if total is not None and limit is not None:
+        total = min(total, limit)
     steps = None if total is None else -(-total // (batch * replicas))
     local = replicas // pipeline.count
     return pad_batches(dataset, batch, None if steps is None else steps * local)

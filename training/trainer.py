@@ -266,6 +266,7 @@ class Trainer:
                 config.eval_batch_size,
                 replicas,
                 strategies.pipeline_of(context),
+                config.num_eval_images,
             )
 
         batches = self.strategy.distribute_datasets_from_function(make)
