@@ -25,7 +25,7 @@ class LayerFactory:
     def __init__(self, seed: int, policy: str):
         self._generator_seed = seed
         self._count = 0
-        self._policy = tf.keras.mixed_precision.Policy(policy)
+        self.policy = tf.keras.mixed_precision.Policy(policy)
         self.variables: dict[str, tf.Variable] = {}
 
     def _seed(self) -> int:
@@ -53,7 +53,7 @@ class LayerFactory:
             use_bias=bias,
             kernel_initializer=self._kernel_initializer(),
             name=name,
-            dtype=self._policy,
+            dtype=self.policy,
         )
         return self._build(layer, scope, [None, None, None, inputs])
 
@@ -66,20 +66,20 @@ class LayerFactory:
             use_bias=False,
             depthwise_initializer=self._kernel_initializer(),
             name="depthwise_conv2d",
-            dtype=self._policy,
+            dtype=self.policy,
         )
         return self._build(layer, scope, [None, None, None, channels])
 
     def batch_norm(self, scope: str, channels: int, index: int = 0) -> BatchNormalization:
         """The scope's `index`-th batch norm."""
         name = "tpu_batch_normalization" + (f"_{index}" if index else "")
-        return self._build(BatchNormalization(name=name, dtype=self._policy), scope, [None, None, None, channels])
+        return self._build(BatchNormalization(name=name, dtype=self.policy), scope, [None, None, None, channels])
 
     def dense(self, scope: str, inputs: int, outputs: int) -> tf.keras.layers.Dense:
         """The classifier: uniform(+-1 / sqrt(classes))."""
         limit = outputs**-0.5
         initializer = tf.keras.initializers.RandomUniform(-limit, limit, seed=self._seed())
-        layer = tf.keras.layers.Dense(outputs, kernel_initializer=initializer, name="dense", dtype=self._policy)
+        layer = tf.keras.layers.Dense(outputs, kernel_initializer=initializer, name="dense", dtype=self.policy)
         return self._build(layer, scope, [None, inputs])
 
 
@@ -87,7 +87,7 @@ class Stem(tf.keras.layers.Layer):
     """3x3 stride-2 convolution, batch norm, swish."""
 
     def __init__(self, make: LayerFactory, scope: str, channels: int):
-        super().__init__(name="stem")
+        super().__init__(name="stem", dtype=make.policy)
         self.convolution = make.convolution(f"{scope}/stem", "conv2d", 3, channels, kernel=3, stride=2)
         self.norm = make.batch_norm(f"{scope}/stem", channels)
 
@@ -100,7 +100,7 @@ class MBConv(tf.keras.layers.Layer):
     """Inverted bottleneck with squeeze-and-excite; residual and stochastic depth where shapes allow."""
 
     def __init__(self, make: LayerFactory, scope: str, index: int, block: Block, drop_rate: float):
-        super().__init__(name=f"blocks_{index}")
+        super().__init__(name=f"blocks_{index}", dtype=make.policy)
         scope = f"{scope}/blocks_{index}"
         width = block.input_channels * block.expansion
         self.has_residual = block.has_residual
@@ -116,7 +116,8 @@ class MBConv(tf.keras.layers.Layer):
         self.excite = make.convolution(f"{scope}/se", "conv2d_1", block.squeeze_channels, width, bias=True)
         self.project = make.convolution(scope, "conv2d_1" if norms else "conv2d", width, block.output_channels)
         self.project_norm = make.batch_norm(scope, block.output_channels, norms + 1)
-        self.stochastic_depth = StochasticDepth(drop_rate) if block.has_residual and drop_rate > 0 else None
+        drops = block.has_residual and drop_rate > 0
+        self.stochastic_depth = StochasticDepth(drop_rate, dtype=make.policy) if drops else None
 
     def call(
         self, inputs: tf.Tensor, forward: Optional[ForwardPass] = None, seed: Optional[tf.Tensor] = None
@@ -140,7 +141,7 @@ class Head(tf.keras.layers.Layer):
     """1x1 convolution, batch norm, swish, global average pool, dropout, dense."""
 
     def __init__(self, make: LayerFactory, scope: str, inputs: int, config: ModelConfig):
-        super().__init__(name="head")
+        super().__init__(name="head", dtype=make.policy)
         self.dropout_rate = config.variant.dropout_rate
         self.convolution = make.convolution(f"{scope}/head", "conv2d", inputs, config.head_channels)
         self.norm = make.batch_norm(f"{scope}/head", config.head_channels)

@@ -79,6 +79,7 @@ def train_config(values: FlagValues, title: str = "") -> TrainConfig:
         teacher_path=(values.teacher_model_path or "") if online else "",
         init_path=_init_path(values) if train else "",
         reset_head=values.reset_head,
+        rematerialise=values.remat,
         train=train,
         evaluate=values.mode != "train" and bool(split),
         eval_batch_size=values.eval_batch_size,

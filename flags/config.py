@@ -73,6 +73,7 @@ class TrainConfig:
       teacher: an online teacher's network, with `teacher_path` its checkpoint; None without one.
       init_path: checkpoint whose averages the weights start from; "" for a fresh start.
       reset_head: leave the classifier of `init_path` out.
+      rematerialise: compute each block again in the backward pass instead of keeping its activations.
       train, evaluate: what the mode does.
     """
 
@@ -86,6 +87,7 @@ class TrainConfig:
     teacher_path: str = ""
     init_path: str = ""
     reset_head: bool = False
+    rematerialise: bool = False
     train: bool = True
     evaluate: bool = True
     eval_batch_size: int = 8

@@ -380,6 +380,12 @@ def _devices(group: _Group) -> None:
         "bfloat16 activations, float32 variables; where it is not given, only on "
         "hardware that has it (TPU, GPU). [release]",
     )
+    group.switch(
+        "remat",
+        False,
+        "Training: compute each block's activations again in the backward pass instead of keeping them: the same "
+        "gradients in a fraction of the memory, for about a third more time. [ours]",
+    )
     group.whole("iterations_per_loop", 1000, "Steps inside one compiled loop, at most. [release]")
     group.whole("log_step_count_steps", 64, "Steps between two lines of metrics. [release]")
     group.whole("save_checkpoints_steps", 1000, "Steps between two checkpoints. [release]")

@@ -32,7 +32,7 @@ from training import trainer
 
 MANIFEST = "manifest.json"
 # They change how a stage runs, not what it makes.
-IGNORED_SETTINGS = ("device", "beam_args", "keep_checkpoint_max", "num_processes", "download")
+IGNORED_SETTINGS = ("device", "beam_args", "keep_checkpoint_max", "num_processes", "download", "rematerialise")
 
 
 @dataclasses.dataclass(frozen=True)

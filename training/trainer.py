@@ -216,6 +216,7 @@ class Trainer:
                 seed=config.data.seed,
                 teacher=teacher,
                 cross_replica_mean=strategies.cross_replica_mean(strategy, group),
+                rematerialise=config.rematerialise,
             )
 
         # Only the loop needs autograph; converting the layers' code as well would double the time of tracing.
