@@ -2,7 +2,7 @@
 
 data_dir/task.json                          the Task, with its statistics and the number of images of every split
 data_dir/labeled/train-SSSSS-of-NNNNN       and test-, dev- or validation- beside it
-data_dir/unlabeled/train-SSSSS-of-NNNNN
+data_dir/unlabeled/train-SSSSS-of-NNNNN     (extra-SSSSS-of-NNNNN of svhn)
 data_dir/unlabeled/labels_for_report.json   true labels (0-based) a shard, where known; training never reads them
 data_dir/unreadable.txt                     images that could not be used, where files of the user's are read
 data_dir/prepare/                           how far an interrupted run came, and what went into each shard
@@ -31,6 +31,7 @@ MARKER = "prepare.json"
 PREPARERS = {
     "digits": "data.prepare.digits",
     "folder": "data.prepare.folder",
+    "svhn": "data.prepare.svhn",
 }
 
 

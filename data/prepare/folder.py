@@ -30,7 +30,7 @@ from errors import UserError
 if TYPE_CHECKING:
     from flags.config import PrepareConfig
 
-SETTINGS = ("source_dir", "num_test_images", "num_shards", "seed")
+SETTINGS = ("num_test_images", "num_shards", "seed")
 LABELED, UNLABELED, TEST = "labeled", "unlabeled", "test"
 IMAGES_PER_SHARD = 1024
 MAX_LABELED_SHARDS = 128

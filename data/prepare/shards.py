@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Callable, TypeVar
@@ -11,7 +12,7 @@ import tensorflow as tf
 
 from data import records
 from errors import UserError
-from reporting.progress import progress
+from reporting.progress import Progress, progress
 
 Item = TypeVar("Item")
 
@@ -42,21 +43,59 @@ def write_shards(
     """
     written: dict[str, int] = {}
     with progress(f"writing {prefix}", len(items), "images") as bar:
-
-        def examples(shard_items: Sequence[Item]) -> Iterator[bytes]:
-            for item in shard_items:
-                yield serialize(item)
-                bar.update(1)
-
         for shard, shard_items in enumerate(spread(items, num_shards)):
             name = records.shard_name(prefix, shard, num_shards)
             path = os.path.join(data_dir, name)
-            if tf.io.gfile.exists(path) and records.count_records(path) == len(shard_items):
+            if _is_whole(path, len(shard_items)):
                 bar.update(len(shard_items))
             else:
-                records.write_shard(path, examples(shard_items))
+                records.write_shard(path, _counted(map(serialize, shard_items), bar))
             written[name] = len(shard_items)
     return written
+
+
+def bounds(count: int, num_shards: int) -> list[int]:
+    """Where each shard begins when a sequence is cut into equal pieces, and the end of the last."""
+    return [count * shard // num_shards for shard in range(num_shards + 1)]
+
+
+def write_stream(
+    data_dir: str,
+    prefix: str,
+    read: Callable[[int], Iterator[Item]],
+    count: int,
+    num_shards: int,
+    serialize: Callable[[Item], bytes],
+) -> dict[str, int]:
+    """Writes items that can only be read in order, one piece of the sequence a shard; otherwise as `write_shards`.
+
+    Args:
+      data_dir, prefix, num_shards, serialize: see `write_shards`.
+      read: gives the items from a position on.
+      count: how many there are.
+    """
+    limits = bounds(count, num_shards)
+    names = [records.shard_name(prefix, shard, num_shards) for shard in range(num_shards)]
+    sizes = [end - begin for begin, end in zip(limits, limits[1:])]
+    done = 0
+    while done < num_shards and _is_whole(os.path.join(data_dir, names[done]), sizes[done]):
+        done += 1
+    items = read(limits[done])
+    with progress(f"writing {prefix}", count, "images", limits[done]) as bar:
+        for name, size in list(zip(names, sizes))[done:]:
+            examples = (serialize(item) for item in itertools.islice(items, size))
+            records.write_shard(os.path.join(data_dir, name), _counted(examples, bar))
+    return dict(zip(names, sizes))
+
+
+def _counted(examples: Iterable[bytes], bar: Progress) -> Iterator[bytes]:
+    for example in examples:
+        yield example
+        bar.update(1)
+
+
+def _is_whole(path: str, count: int) -> bool:
+    return tf.io.gfile.exists(path) and records.count_records(path) == count
 
 
 def all_there(data_dir: str, names: Iterable[str]) -> bool:
