@@ -63,6 +63,7 @@ def _quieten() -> None:
     """Keeps what libraries say of themselves (devices, ends of life, backends) off the terminal; warnings still show."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", module="tensorflow_addons")
+    logging.get_absl_handler().setFormatter(None)  # the message alone, without time and source line
     if logging.get_verbosity() == logging.INFO:  # absl's own default
         logging.set_verbosity(logging.WARNING)
 

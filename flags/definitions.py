@@ -98,7 +98,8 @@ def _what(group: _Group) -> None:
         "task_name",
         "imagenet",
         "The task: imagenet, svhn, digits or folder. It fixes classes, pixels, mean and "
-        "std, splits; svhn means 32 pixels, small_image_model and 10 classes. [release]",
+        "std, splits; svhn means 32 pixels, small_image_model and 10 classes. Where it is not given, the task of --data_dir, or "
+        "of the checkpoint that is evaluated, exported or predicted with. [release]",
     )
     group.whole(
         "seed", 0, "Every random choice follows from it: splits, weights, order, noise, drawn copies. [ours]", 0

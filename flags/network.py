@@ -55,14 +55,15 @@ class Description(NamedTuple):
 
 
 def task_of(values: FlagValues, described: Optional[Description] = None) -> Task:
-    """The task: as flagged and as its data_dir describes it, else what the checkpoint was trained on, else the default.
+    """The task: as flagged and as its data_dir describes it; where it is not flagged, the data_dir's, else what the checkpoint
+    was trained on, else the default.
 
     Raises:
       UserError: an unknown task, one without classes, or another number of classes than flagged.
     """
     if described and not values["task_name"].present and not values.data_dir:
         return described.task
-    task = load_task(values.task_name, values.data_dir or "")
+    task = load_task(values.task_name, values.data_dir or "", any_task=not values["task_name"].present)
     if not task.num_classes:
         raise UserError(
             f"--task_name: {task.name} has no classes of its own; give --data_dir, a folder that --mode=prepare wrote"

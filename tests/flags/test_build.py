@@ -102,6 +102,14 @@ def test_a_prepared_folder_stands_for_its_parts(tmp_path):
     assert config.data.unlabel_data_dir == f"{tmp_path}/unlabeled"
 
 
+def test_a_prepared_folder_says_which_task_it_is(tmp_path):
+    (tmp_path / "task.json").write_text(json.dumps(TASKS["svhn"].to_json()))
+    arguments = (f"--data_dir={tmp_path}", "--model_dir=model")
+    assert train(*arguments).data.task == TASKS["svhn"]
+    assert train(*arguments, "--mode=eval").model.num_classes == 10
+    assert "describes the task 'svhn'" in message_of(build.train_config, *arguments, "--task_name=imagenet")
+
+
 def test_images_of_an_epoch_are_counted_where_nobody_says_them():
     assert train(*DIGITS).optimizer.num_train_images == 0
     assert train(*DIGITS, "--num_train_images=40").optimizer.num_train_images == 40

@@ -118,6 +118,7 @@ OURS: dict[str, Any] = {
     "samples_per_class": 30,
     "export_tf1": False,
     "beam_args": [],
+    "remat": False,
 }
 
 
