@@ -32,6 +32,7 @@ PREPARERS = {
     "digits": "data.prepare.digits",
     "folder": "data.prepare.folder",
     "svhn": "data.prepare.svhn",
+    "imagenet": "data.prepare.imagenet",
 }
 
 

@@ -39,6 +39,7 @@ class Part:
       records: images written.
       labels: {1-based label: images}.
       unreadable: [path below the source, reason] of every image left out.
+      incomplete: an image was left out for a reason that may pass; another run tries again.
       mean, mean_square: sums over the images of their per-channel means / 255.
     """
 
@@ -46,6 +47,7 @@ class Part:
     records: int = 0
     labels: Counter[int] = dataclasses.field(default_factory=Counter)
     unreadable: list[list[str]] = dataclasses.field(default_factory=list)
+    incomplete: bool = False
     mean: list[float] = dataclasses.field(default_factory=lambda: [0.0] * 3)
     mean_square: list[float] = dataclasses.field(default_factory=lambda: [0.0] * 3)
 
@@ -130,6 +132,7 @@ def _examples(
         bar.update(1)
         if loaded.problem:
             part.unreadable.append([_relative(item, source_dir), loaded.problem])
+            part.incomplete |= loaded.may_pass
             continue
         part.add(item, loaded)
         if item.label:
@@ -168,7 +171,7 @@ def _finished(data_dir: str, name: str, digest: str) -> Optional[Part]:
         whole = records.count_records(shard) == part.records
     except UserError:
         whole = False
-    return part if whole and part.digest == digest else None
+    return part if whole and part.digest == digest and not part.incomplete else None
 
 
 def remove_others(data_dir: str, splits: Sequence[Split]) -> None:

@@ -60,7 +60,7 @@ class Rules:
       kept_modes: Pillow modes in which a JPEG is stored byte for byte.
       upright: turn images as their EXIF orientation says (such a JPEG is encoded again; TensorFlow ignores EXIF).
       always_jpeg: encode lossless sources as JPEG, too.
-      statistics: sum up the pixels.
+      statistics: sum up the pixels; needs `kept_modes` to be RGB.
     """
 
     max_side: Optional[int] = 2048
@@ -76,11 +76,13 @@ class Loaded(NamedTuple):
     Attributes:
       encoded: JPEG or PNG; empty where the image cannot be used.
       problem: why it cannot be used; "" where it can.
+      may_pass: the problem is the file system's (no permission, input/output error), so another run may read the image.
       mean, mean_square: per channel, of the pixels / 255; zeros without `Rules.statistics`.
     """
 
     encoded: bytes
     problem: str = ""
+    may_pass: bool = False
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     mean_square: tuple[float, ...] = (0.0, 0.0, 0.0)
 
@@ -102,7 +104,7 @@ def load(item: Item, rules: Rules) -> Loaded:
     except Exception as error:  # every codec has its own types for broken data
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if isinstance(error, OSError) and error.errno is not None:
-            reason = error.strerror or reason
+            return Loaded(b"", error.strerror or reason, may_pass=True)
         return Loaded(b"", reason)
 
 
@@ -137,7 +139,7 @@ def encode(content: bytes, rules: Rules) -> Loaded:
         if not rules.statistics:
             image.draft(None, (1, 1))  # an eighth of the pixels costs less and still meets every byte of the file
         image.load()
-        return Loaded(content, "", *_statistics(image, rules))
+        return _loaded(content, image, rules)
     if scaled:
         image.draft(None, (max_side, max_side))
     _check_pixels(image, size)
@@ -147,7 +149,7 @@ def encode(content: bytes, rules: Rules) -> Loaded:
         if min(rgb.size) < MIN_SIDE:
             raise Unusable(f"{size[0]} x {size[1]} pixels, too narrow to be scaled to {max_side}")
     as_jpeg = rules.always_jpeg or source_format in LOSSY
-    return Loaded(to_jpeg(rgb) if as_jpeg else to_png(rgb), "", *_statistics(rgb, rules))
+    return _loaded(to_jpeg(rgb) if as_jpeg else to_png(rgb), rgb, rules)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -195,15 +197,14 @@ def _check_pixels(image: Image.Image, size: tuple[int, int]) -> None:
         )
 
 
-def _statistics(image: Image.Image, rules: Rules) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _loaded(encoded: bytes, image: Image.Image, rules: Rules) -> Loaded:
     if not rules.statistics:
-        return (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
-    counts = np.array(image.histogram(), np.int64)
-    counts = np.repeat(counts.reshape(-1, 256), 3 if len(counts) == 256 else 1, axis=0)
+        return Loaded(encoded)
+    counts = np.array(image.histogram(), np.int64).reshape(3, 256)
     values = np.arange(256)
     pixels = image.size[0] * image.size[1]
     mean, square = counts @ values / pixels / 255.0, counts @ values**2 / pixels / 255.0**2
-    return tuple(mean.tolist()), tuple(square.tolist())
+    return Loaded(encoded, mean=tuple(mean.tolist()), mean_square=tuple(square.tolist()))
 
 
 @contextlib.contextmanager

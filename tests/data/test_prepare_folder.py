@@ -426,6 +426,25 @@ def test_an_interrupted_run_goes_on_after_its_last_whole_shard(tmp_path, monkeyp
     assert first.stat().st_mtime_ns == written_at
 
 
+def test_what_the_file_system_refused_is_tried_again(tmp_path, monkeypatch):
+    fill(tmp_path / "source")
+    read_bytes = images.read_bytes
+
+    def refuse(item):
+        if "dog" in item.path or item.path.endswith("4.png"):
+            raise PermissionError(13, "Permission denied")
+        return read_bytes(item)
+
+    monkeypatch.setattr(images, "read_bytes", refuse)
+    with pytest.raises(UserError, match=r"no image of the class 'dog' can be read"):
+        prepare(config(tmp_path))
+    assert (tmp_path / "data/unreadable.txt").read_text().endswith("unlabeled/part0/4.png\tPermission denied\n")
+    monkeypatch.undo()
+    prepare(config(tmp_path))
+    assert (tmp_path / "data/unreadable.txt").read_text() == ""
+    assert len(read(tmp_path / "data/unlabeled/train-*")) == 5
+
+
 def test_images_that_changed_meanwhile_are_read_again_and_nothing_old_stays(tmp_path, monkeypatch):
     source = fill(tmp_path / "source", each=4)
     monkeypatch.setattr(folder, "IMAGES_PER_SHARD", 3)
