@@ -65,27 +65,26 @@ def _pipeline(root: Any, shards: list[ShardFiles], config: BalanceConfig) -> Non
 
     # `Create` spreads its elements over the workers.
     read = root | "shards" >> beam.Create(shards) | "read confidences" >> beam.Map(_read, config)
-    confidences = read | "without files" >> beam.Values()
     coarse = (
-        confidences
-        | "count upper bits" >> beam.Map(balance_plan.coarse_histogram, config)
+        read
+        | "count upper bits" >> beam.Map(_of_confidences, balance_plan.coarse_histogram, config)
         | "add upper bits" >> beam.CombineGlobally(balance_plan.merge).without_defaults()
     )
     fine = (
-        confidences
-        | "count lower bits" >> beam.Map(balance_plan.fine_histogram, AsSingleton(coarse), config)
+        read
+        | "count lower bits" >> beam.Map(_of_confidences, balance_plan.fine_histogram, AsSingleton(coarse), config)
         | "add lower bits" >> beam.CombineGlobally(balance_plan.merge).without_defaults()
     )
     thresholds = fine | "find thresholds" >> beam.Map(balance_plan.find_thresholds, AsSingleton(coarse), config)
     plan = (
-        confidences
-        | "count ties" >> beam.Map(balance_plan.count_ranked, AsSingleton(thresholds), config)
+        read
+        | "count ties" >> beam.Map(_of_confidences, balance_plan.count_ranked, AsSingleton(thresholds), config)
         | "ties of all shards" >> beam.CombineGlobally(balance_plan.union).without_defaults()
         | "plan" >> beam.Map(balance_plan.make_plan, AsSingleton(thresholds), config)
     )
     histogram = (
-        confidences
-        | "count for the report" >> beam.Map(balance_plan.report_histogram, config)
+        read
+        | "count for the report" >> beam.Map(_of_confidences, balance_plan.report_histogram, config)
         | "add for the report" >> beam.CombineGlobally(sum).without_defaults()
     )
     done = plan
@@ -100,6 +99,11 @@ def _pipeline(root: Any, shards: list[ShardFiles], config: BalanceConfig) -> Non
 
 def _read(files: ShardFiles, config: BalanceConfig) -> tuple[ShardFiles, Confidences]:
     return files, read_confidences(files, config)
+
+
+def _of_confidences(read: tuple[ShardFiles, Confidences], function: Any, *arguments: Any) -> Any:
+    # A second PCollection without the files would be held in memory as well.
+    return function(read[1], *arguments)
 
 
 def _write(read: tuple[ShardFiles, Confidences], plan: Plan, config: BalanceConfig) -> int:

@@ -204,8 +204,8 @@ def copies(part: Confidences, plan: Plan, config: BalanceConfig) -> np.ndarray:
 
 
 def shuffled_copies(number_of_copies: np.ndarray, seed: int, shard: int, window: int) -> np.ndarray:
-    """Record numbers, each as often as `number_of_copies` int64 [n] says, in an order that follows from the last three."""
-    order = np.repeat(np.arange(len(number_of_copies)), number_of_copies)
+    """int32 record numbers, each as often as `number_of_copies` int64 [n] says, in an order that follows from the last three."""
+    order = np.repeat(np.arange(len(number_of_copies), dtype=np.int32), number_of_copies)
     np.random.default_rng((seed, _ORDER_STREAM, shard, window)).shuffle(order)
     return order
 

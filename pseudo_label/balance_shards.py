@@ -17,7 +17,7 @@ from pseudo_label.balance_inputs import ShardFiles
 from pseudo_label.balance_plan import Confidences, Plan, copies, shuffled_copies
 from pseudo_label.balance_reading import one_line, parse_images, parse_probabilities, read_batches
 
-BATCH, BATCH_BYTES = 1024, 16 << 20
+BATCH, BATCH_BYTES, ORDER_PIECE = 1024, 16 << 20, 1 << 16
 # Kept records are held in memory by windows of so many bytes, and the order is shuffled within one. Part of the format: another
 # value gives other (equally good) shards.
 WINDOW_BYTES = 128 << 20
@@ -70,7 +70,9 @@ def _ordered(files: ShardFiles, number_of_copies: np.ndarray, config: BalanceCon
     for number, window in enumerate(_windows(_kept_records(files, number_of_copies > 0, config.num_classes))):
         order = shuffled_copies(kept_copies[start : start + len(window)], config.seed, files.shard, number)
         start += len(window)
-        yield map(window.__getitem__, order.tolist())
+        # By pieces, because a list of the numbers takes ten times the memory of the array.
+        for piece in range(0, len(order), ORDER_PIECE):
+            yield map(window.__getitem__, order[piece : piece + ORDER_PIECE].tolist())
 
 
 def _windows(batches: Iterable[list[bytes]]) -> Iterator[list[bytes]]:
