@@ -490,6 +490,13 @@ def test_few_items_are_in_memory_at_a_time():
         assert list(results) == list(range(1, 1000))
 
 
+def test_a_process_imports_little():
+    asked = "__import__('data.prepare.images') and 'tensorflow' in __import__('sys').modules"
+    evaluate: parallel.Workers[str, bool] = parallel.Workers(eval, 2)
+    with evaluate as workers:
+        assert list(workers.map([asked])) == [False]
+
+
 def test_a_killed_process_is_one_line():
     with (
         parallel.Workers(os._exit, 2) as workers,
