@@ -32,6 +32,8 @@ HEAD = "head/dense"
 _OWN = re.compile(rf"^{re.escape(PREFIX)}-(\d+){re.escape(INDEX_SUFFIX)}$")
 _FILE_OF_A_CHECKPOINT = re.compile(r"(\.index|\.meta|\.data-\d{5}-of-\d{5})$")
 _NAME_FLAGS = {"teacher_model_path": "teacher_model_name"}
+# What TensorFlow's reader raises for a damaged file, depending on where the damage is.
+_UNREADABLE = (tf.errors.OpError, RuntimeError, ValueError, IndexError)
 _DERIVED = (AVERAGE_SUFFIX, MOMENTUM_SUFFIX, SQUARES_SUFFIX)
 
 
@@ -174,14 +176,14 @@ class Reader:
         try:
             self._reader = tf.train.load_checkpoint(self.prefix)
             self.shapes: dict[str, list[int]] = self._reader.get_variable_to_shape_map()
-        except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        except _UNREADABLE as error:
             raise self._corrupt(error) from error
 
     def tensor(self, name: str) -> np.ndarray:
         """The value of one variable."""
         try:
             return self._reader.get_tensor(name)
-        except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        except _UNREADABLE as error:
             raise self._corrupt(error) from error
 
     def _corrupt(self, error: Exception) -> UserError:
