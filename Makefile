@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/ready
 WORK_DIR ?= runs/digits
 
-.PHONY: demo test lint format clean-venv
+.PHONY: demo test seeds lint format
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -13,6 +13,9 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+seeds: $(READY)
+	$(BIN)/python -m benchmarks.seeds
 
 lint: $(READY)
 	$(BIN)/ruff check .
