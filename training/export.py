@@ -98,34 +98,32 @@ def _refuse_existing(outputs: dict[str, str]) -> None:
             raise UserError(f"--{OUTPUT_FLAG}: {path} exists already; give another folder, or remove it")
 
 
-class Serving(tf.Module):
-    """What the SavedModel holds: a network with the evaluation preprocessing before it.
+def make_serving(model: EfficientNet, image_size: int) -> tf.Module:
+    """What the SavedModel holds: a network, its weights loaded, with the evaluation preprocessing before it.
 
-    Args:
-      model: the network, its weights loaded.
-      image_size: pixels at which it sees images.
+    Its `serve` takes JPEG bytes, string [B], and gives `probabilities` float32 [B, C] and `classes` int64 [B], the most
+    probable one. The module holds the variables, not the Keras model, whose every layer would be traced and saved too.
     """
+    shape = [image_size, image_size, 3]
 
-    def __init__(self, model: EfficientNet, image_size: int):
-        super().__init__(name="serving")
-        self._model = model
-        self._image_size = image_size
+    def prepare(jpeg: tf.Tensor) -> tf.Tensor:
+        image = preprocessing.evaluation_image(jpeg, image_size, model.config.small_image_model)
+        return tf.ensure_shape(image, shape)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="jpegs")])
-    def serve(self, jpegs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """JPEG bytes, string [B] -> `probabilities` float32 [B, C] and `classes` int64 [B], the most probable one."""
-        size, small = self._image_size, self._model.config.small_image_model
-        images = tf.map_fn(
-            lambda jpeg: tf.ensure_shape(preprocessing.evaluation_image(jpeg, size, small), [size, size, 3]),
-            jpegs,
-            fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
-        )
-        probabilities = tf.nn.softmax(self._model(images))
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="jpegs")], autograph=False)
+    def serve(jpegs: tf.Tensor) -> dict[str, tf.Tensor]:
+        images = tf.map_fn(prepare, jpegs, fn_output_signature=tf.TensorSpec(shape, tf.float32))
+        probabilities = tf.nn.softmax(model(images))
         return {"probabilities": probabilities, "classes": tf.argmax(probabilities, -1)}
+
+    serving = tf.Module(name="serving")
+    serving.weights = list(model.named_variables().values())
+    serving.serve = serve
+    return serving
 
 
 def _write_saved_model(path: str, model: EfficientNet, image_size: int) -> None:
-    serving = Serving(model, image_size)
+    serving = make_serving(model, image_size)
     temporary = f"{path}.writing-{uuid.uuid4().hex[:12]}"
     try:
         tf.saved_model.save(serving, temporary, signatures={"serving_default": serving.serve})
