@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import tensorflow as tf
 
+from data import soft_labels
 from errors import UserError
 
 IMAGE = "image/encoded"
@@ -22,6 +23,7 @@ PROBABILITIES = "probabilities"
 CLASSES = "classes"
 LABEL = "label"
 CONFIDENCE = "prob"
+TOP = "top"
 
 SHARD_PATTERN = "{prefix}-{shard:05d}-of-{num_shards:05d}"
 
@@ -52,22 +54,22 @@ def unlabeled_example(encoded: bytes) -> bytes:
     return _serialize({IMAGE: _bytes(encoded)})
 
 
-def prediction_example(probabilities: np.ndarray) -> bytes:
-    """Soft label of one image: float32 [C]; its argmax is stored beside it."""
+def prediction_example(probabilities: np.ndarray, top_k: int = 0) -> bytes:
+    """Soft label of one image, float32 [C], with its argmax beside it; or, with `top_k`, its sparse form alone."""
+    if top_k:
+        return _serialize({TOP: _bytes(soft_labels.keep_top(probabilities, top_k))})
     return _serialize({PROBABILITIES: _floats(probabilities), CLASSES: _int(int(np.argmax(probabilities)))})
 
 
-def filtered_example(encoded: bytes, probabilities: np.ndarray) -> bytes:
-    """An image with its soft label, the argmax (0-based) and its confidence."""
+def filtered_example(encoded: bytes, probabilities: np.ndarray, top_k: int = 0) -> bytes:
+    """An image with its soft label (with `top_k` in its sparse form), the argmax (0-based) and its confidence."""
     label = int(np.argmax(probabilities))
-    return _serialize(
-        {
-            IMAGE: _bytes(encoded),
-            PROBABILITIES: _floats(probabilities),
-            LABEL: _int(label),
-            CONFIDENCE: _floats([probabilities[label]]),
-        }
-    )
+    features = {IMAGE: _bytes(encoded), LABEL: _int(label), CONFIDENCE: _floats([probabilities[label]])}
+    if top_k:
+        features[TOP] = _bytes(soft_labels.keep_top(probabilities, top_k))
+    else:
+        features[PROBABILITIES] = _floats(probabilities)
+    return _serialize(features)
 
 
 def shard_name(prefix: str, shard: int, num_shards: int) -> str:
@@ -200,3 +202,13 @@ def count_records(path: str) -> int:
             offset += length + 16
             count += 1
     return count
+
+
+def offset_of(path: str, number: int) -> int:
+    """Byte at which record `number` starts; the records before it must be whole."""
+    offset = 0
+    with tf.io.gfile.GFile(path, "rb") as file:
+        for _ in range(number):
+            file.seek(offset)
+            offset += struct.unpack("<Q", file.read(8))[0] + 16
+    return offset

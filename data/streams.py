@@ -8,13 +8,15 @@ batches that an uninterrupted one would have seen.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 import tensorflow as tf
 
-from data import preprocessing, records
+from data import preprocessing, records, soft_labels, unreadable
 from data.config import AugmentConfig, DataConfig
+from data.unreadable import Unreadable
 from errors import UserError
 
 LABELED_PATTERN = "train-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9]"
@@ -86,16 +88,17 @@ def explain(error: tf.errors.OpError, files: list[str]) -> UserError:
     if OPEN in text and CLOSE in text:
         return UserError(text[text.index(OPEN) + len(OPEN) : text.index(CLOSE)])
     for path in files:
-        if not tf.io.gfile.exists(path):
-            return UserError(f"{path}: the file is gone; put it back and run the same command again")
-        for number, record in enumerate(records.read_shard(path)):
-            try:
-                preprocessing.decode(records.image_of(record))
-            except tf.errors.InvalidArgumentError:
-                return UserError(
-                    f"{path}: record {number} holds an image that cannot be decoded (JPEG, PNG, GIF and BMP can); write "
-                    "the file again without it, or pass --skip_corrupt_records to leave such records out"
-                )
+        try:
+            found = unreadable.scan([path])
+        except UserError as gone:
+            return gone
+        if found and found[0].first() == found[0].cut_at:
+            return records.corrupt_record(path, found[0].first(), records.offset_of(path, found[0].first()))
+        if found:
+            return UserError(
+                f"{path}: record {found[0].first()} holds an image that cannot be decoded (JPEG, PNG, GIF and BMP can); "
+                "write the file again without it, or pass --skip_corrupt_records to leave such records out"
+            )
     return UserError(f"reading {files[0]} and the {len(files) - 1} files after it failed: {text.splitlines()[0]}")
 
 
@@ -126,16 +129,31 @@ def parse_labeled(record: Record, num_classes: int) -> dict[str, tf.Tensor]:
 
 
 def parse_filtered(record: Record, num_classes: int) -> dict[str, tf.Tensor]:
-    """{"encoded" string, "probabilities" float32 [C], "label" int32 0-based}."""
+    """{"encoded" string, "probabilities" float32 [C], "label" int32 0-based}; a sparse soft label is spread out."""
     features = tf.io.parse_single_example(
         record["example"],
         {
             records.IMAGE: tf.io.FixedLenFeature([], tf.string),
             records.PROBABILITIES: tf.io.VarLenFeature(tf.float32),
+            records.TOP: tf.io.FixedLenFeature([], tf.string, default_value=""),
             records.LABEL: tf.io.FixedLenFeature([], tf.int64, default_value=-1),
         },
     )
-    probabilities = tf.sparse.to_dense(features[records.PROBABILITIES])
+    sparse = features[records.TOP]
+    known = check(
+        soft_labels.in_range(sparse, num_classes),
+        lambda: _sentence(
+            *_where(record),
+            f" has a sparse soft label of other classes, expected {num_classes} (the classes of the task); predict and "
+            "balance again with the same task",
+        ),
+    )
+    with tf.control_dependencies([known]):
+        probabilities = tf.cond(
+            tf.equal(sparse, ""),
+            lambda: tf.sparse.to_dense(features[records.PROBABILITIES]),
+            lambda: soft_labels.spread_tensor(sparse, num_classes),
+        )
     label = features[records.LABEL]
     right_length = check(
         tf.size(probabilities) == num_classes,
@@ -169,19 +187,43 @@ def parse_unlabeled(record: Record) -> dict[str, tf.Tensor]:
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
-def _read_file(path: tf.Tensor) -> tf.data.Dataset:
-    return (
-        tf.data.TFRecordDataset(path, buffer_size=8 << 20)
-        .enumerate()
-        .map(lambda number, example: {"example": example, "file": path, "number": number})
-    )
+def _read_file(path: tf.Tensor, to_its_end: bool) -> tf.data.Dataset:
+    dataset = tf.data.TFRecordDataset(path, buffer_size=8 << 20)
+    if not to_its_end:
+        dataset = dataset.ignore_errors()
+    return dataset.enumerate().map(lambda number, example: {"example": example, "file": path, "number": number})
 
 
-def read_records(files: tf.data.Dataset) -> tf.data.Dataset:
-    """Records of all files, `READ_CYCLE` files in turn, in an order that depends on the files' order alone."""
-    return files.interleave(
-        _read_file, cycle_length=READ_CYCLE, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+def read_records(files: tf.data.Dataset, skipped: Sequence[Unreadable] = ()) -> tf.data.Dataset:
+    """Records of all files, `READ_CYCLE` files in turn, in an order that depends on the files' order alone.
+
+    Args:
+      files: string paths.
+      skipped: what `unreadable.scan` found, to be left out.
+    """
+    dataset = files.interleave(
+        functools.partial(_read_file, to_its_end=not skipped),
+        cycle_length=READ_CYCLE,
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
     )
+    if not any(shard.images for shard in skipped):
+        return dataset
+    names = tf.constant([f"{shard.path}:{number}" for shard in skipped for number in shard.images])
+
+    def is_readable(record: Record) -> tf.Tensor:
+        name = tf.strings.join([record["file"], ":", tf.strings.as_string(record["number"])])
+        return tf.logical_not(tf.reduce_any(tf.equal(names, name)))
+
+    return dataset.filter(is_readable)
+
+
+def unreadable_records(files: list[str], skip: bool) -> list[Unreadable]:
+    """With --skip_corrupt_records: scans the files, prints what is left out, and returns it; nothing otherwise."""
+    found = unreadable.scan(files) if skip else []
+    if found:
+        print(unreadable.describe(found))
+    return found
 
 
 def mix_seed(*values: Any) -> tf.Tensor:
@@ -194,9 +236,15 @@ def mix_seed(*values: Any) -> tf.Tensor:
     return state[0]
 
 
+def _count_readable(files: list[str], skipped: Sequence[Unreadable]) -> int:
+    cut = {shard.path: shard.cut_at for shard in skipped if shard.cut_at is not None}
+    whole = sum(records.count_records(path) for path in files if path not in cut)
+    return whole + sum(cut.values()) - sum(len(shard.images) for shard in skipped)
+
+
 def _shuffle_buffer(files: list[str]) -> int:
-    records_in_first = max(1, records.count_records(files[0]))
-    size = max(1, tf.io.gfile.stat(files[0]).length // records_in_first)
+    first = next(iter(tf.data.TFRecordDataset(files[0]).take(1).as_numpy_iterator()), b"")
+    size = len(first) + 16
     return int(min(MAX_SHUFFLE, max(1024, SHUFFLE_BYTES // size)))
 
 
@@ -208,6 +256,7 @@ class Shards:
     stream_id: int
     seed: int
     cache: bool
+    skipped: Sequence[Unreadable] = ()
 
 
 def _positions(shards: Shards, batch: int, segments: Segments, pipeline: Pipeline) -> tf.data.Dataset:
@@ -218,12 +267,12 @@ def _positions(shards: Shards, batch: int, segments: Segments, pipeline: Pipelin
     buffer = _shuffle_buffer(files)
     size = sum(tf.io.gfile.stat(path).length for path in files)
     paths = tf.data.Dataset.from_tensor_slices(files)
-    cached = read_records(paths).cache() if shards.cache and size <= CACHE_LIMIT else None
+    cached = read_records(paths, shards.skipped).cache() if shards.cache and size <= CACHE_LIMIT else None
 
     def segment_records(segment: tf.Tensor) -> tf.data.Dataset:
         seed = mix_seed(shards.seed, shards.stream_id, segment, pipeline.index if by_file else 0)
         if cached is None:
-            read = read_records(paths.shuffle(len(files), seed=seed))
+            read = read_records(paths.shuffle(len(files), seed=seed), shards.skipped)
         else:
             read = cached
         count = segments.steps * (share if by_file else batch)
@@ -266,6 +315,7 @@ def training_stream(
     pipeline: Pipeline = Pipeline(),
     *,
     online_teacher: bool = False,
+    skipped: Sequence[Unreadable] = (),
 ) -> tf.data.Dataset:
     """Endless joined batches, one element a replica and step.
 
@@ -276,6 +326,7 @@ def training_stream(
       segments: where the stream starts and how it is cut.
       pipeline: this process's share.
       online_teacher: unlabeled images come without labels and with a second copy for the teacher.
+      skipped: records to leave out (see `unreadable_records`).
 
     Returns:
       {"labeled": {"image" float32 [B, H, W, 3] in 0..255, "label" int32 [B]}, "unlabeled": {"image" [U, H, W, 3],
@@ -285,7 +336,7 @@ def training_stream(
     labeled_files, unlabeled_files = training_files(data, online_teacher)
     num_classes = data.task.num_classes
     labeled = _images(
-        Shards(labeled_files, 0, data.seed, data.use_cache),
+        Shards(labeled_files, 0, data.seed, data.use_cache, skipped),
         lambda record: parse_labeled(record, num_classes),
         data,
         data.augment,
@@ -294,7 +345,7 @@ def training_stream(
     if not unlabeled_batch:
         return labeled.map(lambda batch: {"labeled": batch}).prefetch(tf.data.AUTOTUNE)
     unlabeled = _images(
-        Shards(unlabeled_files, 1, data.seed, data.use_cache),
+        Shards(unlabeled_files, 1, data.seed, data.use_cache, skipped),
         parse_unlabeled if online_teacher else lambda record: parse_filtered(record, num_classes),
         data,
         data.unlabeled_augment,
@@ -334,8 +385,6 @@ def _images(
 
     dataset = _positions(shards, batch, segments, pipeline)
     dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    if data.skip_corrupt_records:
-        dataset = dataset.ignore_errors(log_warning=False)
     return dataset.batch(batch // replicas, drop_remainder=True)
 
 
@@ -348,6 +397,7 @@ def evaluation_stream(
     replicas: int = 1,
     pipeline: Pipeline = Pipeline(),
     limit: Optional[int] = None,
+    skipped: Sequence[Unreadable] = (),
 ) -> tf.data.Dataset:
     """Every labeled image once; batches have one static size and are filled up with images of weight 0.
 
@@ -357,6 +407,7 @@ def evaluation_stream(
       replicas: replicas over all pipelines; every pipeline gives the same number of batches.
       pipeline: this process's share.
       limit: the first so many images alone, over all pipelines; None for all.
+      skipped: records to leave out (see `unreadable_records`).
 
     Returns:
       {"image" float32 [batch, H, W, 3] in 0..255, "label" int32 [batch], "weight" float32 [batch] (0 for filling)}.
@@ -367,10 +418,10 @@ def evaluation_stream(
         image = preprocessing.evaluation_image(features["encoded"], image_size, small_image_model)
         return {"image": image, "label": features["label"], "weight": tf.constant(1.0)}
 
-    dataset = read_records(tf.data.Dataset.from_tensor_slices(files)).take(-1 if limit is None else limit)
+    dataset = read_records(tf.data.Dataset.from_tensor_slices(files), skipped).take(-1 if limit is None else limit)
     dataset = dataset.shard(pipeline.count, pipeline.index)
     dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    total = sum(records.count_records(path) for path in files) if replicas > 1 else None
+    total = _count_readable(files, skipped) if replicas > 1 else None
     if total is not None and limit is not None:
         total = min(total, limit)
     steps = None if total is None else -(-total // (batch * replicas))
@@ -390,13 +441,13 @@ def pad_batches(dataset: tf.data.Dataset, batch: int, count: Optional[int] = Non
     return padded.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
-def count_labels(files: list[str], num_classes: int) -> list[int]:
+def count_labels(files: list[str], num_classes: int, skipped: Sequence[Unreadable] = ()) -> list[int]:
     """Labeled images of each class.
 
     Raises:
       UserError: a label outside the classes, or a file that cannot be read.
     """
-    dataset = read_records(tf.data.Dataset.from_tensor_slices(files))
+    dataset = read_records(tf.data.Dataset.from_tensor_slices(files), skipped)
     dataset = dataset.map(
         lambda record: parse_labeled(record, num_classes)["label"], num_parallel_calls=tf.data.AUTOTUNE
     )

@@ -9,13 +9,14 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from data import preprocessing, records, streams
+from data.unreadable import Unreadable
 from efficientnet.model import EfficientNet
 from errors import UserError
 from flags.config import PredictConfig
@@ -153,11 +154,15 @@ class _Prediction:
         _remove_unfinished(shard.output)
         with records.whole_file(shard.output) as temporary, tf.io.TFRecordWriter(temporary) as writer:
             for number, probabilities in predictions:
+                left_out = not probabilities.any()
                 if sources is None:
-                    writer.write(records.prediction_example(probabilities))
+                    writer.write(records.prediction_example(probabilities, config.store_top_k))
                 else:
-                    writer.write(records.filtered_example(records.image_of(next(sources)), probabilities))
-                samples.consider(number, probabilities)
+                    source = next(sources)
+                    if not left_out:
+                        writer.write(records.filtered_example(records.image_of(source), probabilities, config.store_top_k))
+                if not left_out:
+                    samples.consider(number, probabilities)
                 count += 1
         samples.save()
         records.write_text(shard.count_file, json.dumps({"image_num": count}) + "\n")
@@ -173,6 +178,7 @@ class _Prediction:
             config.model.small_image_model,
             config.batch_size,
             (config.worker_id, config.total_replicas),
+            streams.unreadable_records(files, config.skip_corrupt_records),
         )
         if replicas > 1:
             dataset = pad_to_replicas(dataset, replicas)
@@ -185,7 +191,9 @@ class _Prediction:
                 return
             outputs = self._local(self.step(batch["image"]))
             positions, numbers = self._local(batch["file"]), self._local(batch["number"])
-            real = self._local(batch["weight"]) > 0
+            weights = self._local(batch["weight"])
+            outputs[weights < 0] = 0.0  # no class: balance passes such a record over
+            real = weights != 0
             for position, number, probabilities in zip(positions[real], numbers[real], outputs[real]):
                 yield int(position), int(number), probabilities
             bar.update(int(real.sum()))
@@ -195,7 +203,12 @@ class _Prediction:
 
 
 def prediction_stream(
-    files: list[str], image_size: int, small_image_model: bool, batch: int, share: tuple[int, int]
+    files: list[str],
+    image_size: int,
+    small_image_model: bool,
+    batch: int,
+    share: tuple[int, int],
+    skipped: Sequence[Unreadable] = (),
 ) -> tf.data.Dataset:
     """Batches of one static size over all files in order.
 
@@ -204,24 +217,32 @@ def prediction_stream(
       image_size, small_image_model: evaluation preprocessing.
       batch: images of a batch.
       share: (worker, workers): every `workers`-th record of each file from `worker` on.
+      skipped: records whose image is left out (weight -1, an image of zeros), so that numbers stay those of the file.
 
     Returns:
       {"image" float32 [batch, H, W, 3], "file" int64 [batch] (position in `files`), "number" int64 [batch] (record in the
-      file), "weight" float32 [batch] (0 for filling)}.
+      file), "weight" float32 [batch] (0 for filling, -1 for a record left out)}.
     """
     worker, workers = share
+    pairs = [[files.index(shard.path), number] for shard in skipped for number in shard.images]
+    unreadable = tf.constant(pairs or np.zeros([0, 2]), tf.int64)
 
     def read(position: tf.Tensor, path: tf.Tensor) -> tf.data.Dataset:
         numbered = tf.data.TFRecordDataset(path, buffer_size=8 << 20).enumerate().shard(workers, worker)
         return numbered.map(lambda number, example: {"file": position, "number": number, "example": example})
 
     def prepare(record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        encoded = streams.parse_unlabeled(record)["encoded"]
+        def image() -> tf.Tensor:
+            encoded = streams.parse_unlabeled(record)["encoded"]
+            return preprocessing.evaluation_image(encoded, image_size, small_image_model)
+
+        here = tf.stack([record["file"], record["number"]])
+        left_out = tf.reduce_any(tf.reduce_all(tf.equal(unreadable, here), -1))
         return {
-            "image": preprocessing.evaluation_image(encoded, image_size, small_image_model),
+            "image": tf.cond(left_out, lambda: tf.zeros([image_size, image_size, 3]), image),
             "file": record["file"],
             "number": record["number"],
-            "weight": tf.constant(1.0),
+            "weight": tf.where(left_out, -1.0, 1.0),
         }
 
     dataset = tf.data.Dataset.from_tensor_slices(files).enumerate().flat_map(read)

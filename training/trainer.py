@@ -12,6 +12,7 @@ from typing import Any, Optional
 import tensorflow as tf
 
 from data import records, streams
+from data.unreadable import Unreadable
 from efficientnet.model import EfficientNet
 from errors import UserError
 from evaluation.accuracy import Evaluator
@@ -56,6 +57,7 @@ class Trainer:
         self.bfloat16 = strategies.uses_bfloat16(config.device, strategy)
         self.model = EfficientNet(config.model, seed=config.data.seed, bfloat16=self.bfloat16)
         self.state = TrainingState(self.model)
+        self._skipped: list[Unreadable] = []
         self.last_evaluation: Optional[dict[str, Any]] = None
         self._evaluation: Optional[tuple[EfficientNet, Evaluator]] = None
         self._start()
@@ -103,7 +105,8 @@ class Trainer:
         log = MetricsLog(config.model_dir, self.step) if self.chief else None
         loop = self._compile(optimizer)
         iterator = iter(self._distribute())
-        files = sum(streams.training_files(config.data, config.teacher is not None), [])
+        labeled_files, unlabeled_files = streams.training_files(config.data, config.teacher is not None)
+        files = [*labeled_files, *unlabeled_files]
         with (
             preemption.deferred() as signal,
             progress(config.title, total=last, unit="steps", initial=self.step) as bar,
@@ -161,11 +164,12 @@ class Trainer:
     def _count_train_images(self) -> Any:
         """The optimiser's config with the number of labeled images filled in; checks that no class is empty."""
         config = self.config
-        files, _ = streams.training_files(config.data, config.teacher is not None)
+        files, unlabeled = streams.training_files(config.data, config.teacher is not None)
+        self._skipped = streams.unreadable_records(files + unlabeled, config.data.skip_corrupt_records)
         known = config.optimizer.num_train_images
         if sum(tf.io.gfile.stat(path).length for path in files) > streams.CACHE_LIMIT and known:
             return config.optimizer
-        counts = streams.count_labels(files, config.data.task.num_classes)
+        counts = streams.count_labels(files, config.data.task.num_classes, self._skipped)
         empty = [label for label, count in enumerate(counts) if not count]
         if empty:
             names = config.data.task.class_names
@@ -200,6 +204,7 @@ class Trainer:
                 segments,
                 strategies.pipeline_of(context),
                 online_teacher=config.teacher is not None,
+                skipped=self._skipped,
             )
 
         return self.strategy.distribute_datasets_from_function(make)
@@ -256,6 +261,7 @@ class Trainer:
         if config.use_averages:
             self.state.copy_averages_to(model)
         files = records.find_shards(config.data.label_data_dir, f"{config.eval_split}-?????-of-?????", "label_data_dir")
+        skipped = streams.unreadable_records(files, config.data.skip_corrupt_records)
         replicas = self.strategy.num_replicas_in_sync
 
         def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -268,6 +274,7 @@ class Trainer:
                 replicas,
                 strategies.pipeline_of(context),
                 config.num_eval_images,
+                skipped,
             )
 
         batches = self.strategy.distribute_datasets_from_function(make)
