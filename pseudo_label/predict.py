@@ -160,7 +160,9 @@ class _Prediction:
                 else:
                     source = next(sources)
                     if not left_out:
-                        writer.write(records.filtered_example(records.image_of(source), probabilities, config.store_top_k))
+                        writer.write(
+                            records.filtered_example(records.image_of(source), probabilities, config.store_top_k)
+                        )
                 if not left_out:
                     samples.consider(number, probabilities)
                 count += 1

@@ -241,7 +241,9 @@ def test_a_student_of_an_online_teacher_trains(config, finished, data_dir):
         ),
         optimizer=dataclasses.replace(config.optimizer, unlabel_ratio=1.5, teacher_softmax_temp=1.0, train_steps=2),
     )
-    assert trainer.run(online)["step"] == 2
+    result = trainer.run(online)
+    assert result is not None
+    assert result["step"] == 2
     with open(os.path.join(online.model_dir, "metrics.jsonl")) as file:
         metrics = json.loads(file.readlines()[-1])
     assert metrics["data_loss"] == pytest.approx(metrics["labeled_loss"] + 1.5 * metrics["unlabeled_loss"], rel=1e-5)
