@@ -22,7 +22,7 @@ from errors import UserError
 from flags.config import BalanceConfig
 from pseudo_label import balance_beam, balance_plan
 from pseudo_label.balance_inputs import OUTPUT_PREFIX, ShardFiles, data_dir, find_shards, is_newer, newest_input
-from pseudo_label.balance_plan import Confidences, Plan
+from pseudo_label.balance_plan import Confidences, Overview, Plan
 from pseudo_label.balance_shards import read_confidences, write_balanced, writing
 
 STATS_FILE = "stats.json"
@@ -65,27 +65,22 @@ def _pipeline(root: Any, shards: list[ShardFiles], config: BalanceConfig) -> Non
 
     # `Create` spreads its elements over the workers.
     read = root | "shards" >> beam.Create(shards) | "read confidences" >> beam.Map(_read, config)
-    coarse = (
+    overview = (
         read
-        | "count upper bits" >> beam.Map(_of_confidences, balance_plan.coarse_histogram, config)
-        | "add upper bits" >> beam.CombineGlobally(balance_plan.merge).without_defaults()
+        | "overview of a shard" >> beam.Map(_of_confidences, balance_plan.overview, config)
+        | "overview" >> beam.CombineGlobally(balance_plan.merge_overviews).without_defaults()
     )
     fine = (
         read
-        | "count lower bits" >> beam.Map(_of_confidences, balance_plan.fine_histogram, AsSingleton(coarse), config)
-        | "add lower bits" >> beam.CombineGlobally(balance_plan.merge).without_defaults()
+        | "near the thresholds" >> beam.Map(_of_confidences, balance_plan.fine_histogram, AsSingleton(overview), config)
+        | "near all thresholds" >> beam.CombineGlobally(balance_plan.merge).without_defaults()
     )
-    thresholds = fine | "find thresholds" >> beam.Map(balance_plan.find_thresholds, AsSingleton(coarse), config)
+    thresholds = fine | "thresholds" >> beam.Map(balance_plan.find_thresholds, AsSingleton(overview), config)
     plan = (
         read
-        | "count ties" >> beam.Map(_of_confidences, balance_plan.count_ranked, AsSingleton(thresholds), config)
-        | "ties of all shards" >> beam.CombineGlobally(balance_plan.union).without_defaults()
+        | "ties of a shard" >> beam.Map(_of_confidences, balance_plan.count_ranked, AsSingleton(thresholds), config)
+        | "ties" >> beam.CombineGlobally(balance_plan.union).without_defaults()
         | "plan" >> beam.Map(balance_plan.make_plan, AsSingleton(thresholds), config)
-    )
-    histogram = (
-        read
-        | "count for the report" >> beam.Map(_of_confidences, balance_plan.report_histogram, config)
-        | "add for the report" >> beam.CombineGlobally(sum).without_defaults()
     )
     done = plan
     if not config.only_get_stats:
@@ -94,7 +89,7 @@ def _pipeline(root: Any, shards: list[ShardFiles], config: BalanceConfig) -> Non
             | "write shards" >> beam.Map(_write, AsSingleton(plan), config)
             | "wait for all shards" >> beam.CombineGlobally(sum).without_defaults()
         )
-    _ = done | "write statistics" >> beam.Map(_write_stats, AsSingleton(plan), AsSingleton(histogram), config)
+    _ = done | "write statistics" >> beam.Map(_write_stats, AsSingleton(plan), AsSingleton(overview), config)
 
 
 def _read(files: ShardFiles, config: BalanceConfig) -> tuple[ShardFiles, Confidences]:
@@ -110,13 +105,13 @@ def _write(read: tuple[ShardFiles, Confidences], plan: Plan, config: BalanceConf
     return write_balanced(*read, plan, config)
 
 
-def _write_stats(_: Any, plan: Plan, histogram: np.ndarray, config: BalanceConfig) -> None:
+def _write_stats(_: Any, plan: Plan, overview: Overview, config: BalanceConfig) -> None:
     stats = {
         "settings": _settings(config),
         "only_get_stats": config.only_get_stats,
         "num_image": config.num_image,
         "min_threshold": config.min_threshold,
-        "num_predictions": int(histogram.sum()),
+        "num_predictions": int(overview.report.sum()),
         "num_records": int(plan.records.sum()),
         "num_unique": int(plan.kept.sum()),
         "classes": [
@@ -129,7 +124,7 @@ def _write_stats(_: Any, plan: Plan, histogram: np.ndarray, config: BalanceConfi
             }
             for label, threshold in enumerate(plan.thresholds.bits.view(np.float32))
         ],
-        "confidence_histogram": {"edges": balance_plan.REPORT_EDGES.tolist(), "per_class": histogram.tolist()},
+        "confidence_histogram": {"edges": balance_plan.REPORT_EDGES.tolist(), "per_class": overview.report.tolist()},
     }
     _write_json(_path(config, STATS_FILE), stats)
 

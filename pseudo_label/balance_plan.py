@@ -19,6 +19,7 @@ from errors import UserError
 from flags.config import BalanceConfig
 
 REPORT_EDGES = np.linspace(0.0, 1.0, 21)
+_REPORT_BINS = len(REPORT_EDGES) - 1
 _HALF = 16
 _LOW_BITS = (1 << _HALF) - 1
 _EXTRA_STREAM, _ORDER_STREAM = 0, 1
@@ -49,6 +50,18 @@ class Histogram(NamedTuple):
 
     keys: np.ndarray
     counts: np.ndarray
+
+
+class Overview(NamedTuple):
+    """All predictions at a glance.
+
+    Attributes:
+      coarse: candidates by class and upper half of the confidence's bit pattern.
+      report: int64 [C, 20], all predictions by class and REPORT_EDGES; what exceeds 1 counts as 1.
+    """
+
+    coarse: Histogram
+    report: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,9 +103,12 @@ class Plan:
 
 
 def is_candidate(part: Confidences, config: BalanceConfig) -> np.ndarray:
-    """bool [n]: whether each confidence lies in the configured limits, compared in float32."""
+    """bool [n]: whether each confidence lies in the configured limits, compared in float32.
+
+    Probabilities that are all 0 stand for an image that --skip_corrupt_records left out: never a candidate.
+    """
     low, high = np.float32(config.min_threshold), np.float32(config.max_prob)
-    return (part.confidences >= low) & (part.confidences <= high)
+    return (part.confidences >= low) & (part.confidences <= high) & (part.confidences > 0)
 
 
 def places(candidates: np.ndarray, config: BalanceConfig) -> np.ndarray:
@@ -110,24 +126,37 @@ def merge(histograms: Iterable[Histogram]) -> Histogram:
     return Histogram(distinct, np.bincount(where, weights=counts, minlength=len(distinct)).astype(np.int64))
 
 
-def coarse_histogram(part: Confidences, config: BalanceConfig) -> Histogram:
-    """Candidates of one shard, counted by class and upper half of the bit pattern."""
+def overview(part: Confidences, config: BalanceConfig) -> Overview:
+    """What one shard adds to the overview."""
     chosen = is_candidate(part, config)
-    return _count(part.labels[chosen], part.bits[chosen] >> _HALF)
+    predicted = part.confidences > 0  # see is_candidate
+    bins = np.searchsorted(REPORT_EDGES.astype(np.float32), part.confidences[predicted], side="right") - 1
+    places_in_report = part.labels[predicted].astype(np.int64) * _REPORT_BINS + np.clip(bins, 0, _REPORT_BINS - 1)
+    counts = np.bincount(places_in_report, minlength=config.num_classes * _REPORT_BINS)
+    return Overview(
+        coarse=_count(part.labels[chosen], part.bits[chosen] >> _HALF),
+        report=counts.reshape(config.num_classes, _REPORT_BINS),
+    )
 
 
-def fine_histogram(part: Confidences, coarse: Histogram, config: BalanceConfig) -> Histogram:
-    """Candidates in their class's threshold bin, counted by class and lower half of the bit pattern."""
-    bins, _ = _threshold_bins(coarse, config)
+def merge_overviews(overviews: Iterable[Overview]) -> Overview:
+    """Sum of at least one overview."""
+    parts = list(overviews)
+    return Overview(merge(part.coarse for part in parts), np.sum([part.report for part in parts], axis=0))
+
+
+def fine_histogram(part: Confidences, of_all: Overview, config: BalanceConfig) -> Histogram:
+    """Candidates of one shard in their class's threshold bin, counted by class and lower half of the bit pattern."""
+    bins, _ = _threshold_bins(of_all.coarse, config)
     bits = part.bits
     chosen = is_candidate(part, config) & (bits >> _HALF == bins[part.labels])
     return _count(part.labels[chosen], bits[chosen] & _LOW_BITS)
 
 
-def find_thresholds(fine: Histogram, coarse: Histogram, config: BalanceConfig) -> Thresholds:
+def find_thresholds(fine: Histogram, of_all: Overview, config: BalanceConfig) -> Thresholds:
     """The exact threshold of every class from both histograms, each summed over all shards."""
-    candidates = _per_class(coarse, config.num_classes)
-    bins, places_in_bin = _threshold_bins(coarse, config)
+    candidates = _per_class(of_all.coarse, config.num_classes)
+    bins, places_in_bin = _threshold_bins(of_all.coarse, config)
     low_bits, ties_kept = _kth_highest(fine, places_in_bin)
     return Thresholds(
         candidates=candidates,
@@ -208,16 +237,6 @@ def shuffled_copies(number_of_copies: np.ndarray, seed: int, shard: int, window:
     order = np.repeat(np.arange(len(number_of_copies), dtype=np.int32), number_of_copies)
     np.random.default_rng((seed, _ORDER_STREAM, shard, window)).shuffle(order)
     return order
-
-
-def report_histogram(part: Confidences, config: BalanceConfig) -> np.ndarray:
-    """int64 [C, 20]: all predictions of one shard by class and confidence; what exceeds 1 counts as 1."""
-    num_bins = len(REPORT_EDGES) - 1
-    bins = np.clip(
-        np.searchsorted(REPORT_EDGES.astype(np.float32), part.confidences, side="right") - 1, 0, num_bins - 1
-    )
-    counts = np.bincount(part.labels.astype(np.int64) * num_bins + bins, minlength=config.num_classes * num_bins)
-    return counts.reshape(config.num_classes, num_bins)
 
 
 def _count(labels: np.ndarray, bins: np.ndarray) -> Histogram:
