@@ -30,6 +30,8 @@ from flags.definitions import IGNORED
 from flags.folders import count_shards, file_prefix, images_dir, in_data_dir, needed, parse_shard_ids
 from flags.network import Description, check_classes, check_teacher, network_of, task_of, teacher_of
 
+MAX_SPARSE_CLASSES = 1 << 16  # a sparse soft label has two bytes for a class (`data/soft_labels.py`)
+
 # --- one config a mode ----------------------------------------------------------------------------------------------
 
 
@@ -143,10 +145,20 @@ def predict_with(
         reassign_label=values.reassign_label,
         skip_corrupt_records=values.skip_corrupt_records,
         samples_per_class=values.samples_per_class,
+        store_top_k=_store_top_k(values, model),
         class_names=class_names,
         use_averages=values.use_averages,
         device=device_config(values),
     )
+
+
+def _store_top_k(values: FlagValues, model: ModelConfig) -> int:
+    if values.store_top_k >= model.num_classes or (values.store_top_k and model.num_classes > MAX_SPARSE_CLASSES):
+        raise UserError(
+            f"--store_top_k: got {values.store_top_k}, expected less than the {model.num_classes} classes (of which there can "
+            f"be {MAX_SPARSE_CLASSES}); 0 keeps them all"
+        )
+    return values.store_top_k
 
 
 def balance_config(values: FlagValues, title: str = "balance") -> BalanceConfig:

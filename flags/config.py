@@ -113,6 +113,7 @@ class PredictConfig:
       shard_ids: which of the `num_shards` input shards; None for all.
       total_replicas, worker_id: this process takes every total_replicas-th record, from worker_id on.
       samples_per_class: how many images a class are saved as JPEGs to look at.
+      store_top_k: how many classes a soft label keeps (`data/soft_labels.py`); 0 for all.
     """
 
     title: str
@@ -131,6 +132,7 @@ class PredictConfig:
     reassign_label: bool = False
     skip_corrupt_records: bool = False
     samples_per_class: int = 30
+    store_top_k: int = 0
     class_names: tuple[str, ...] = ()
     use_averages: bool = True
     device: DeviceConfig = DeviceConfig()

@@ -348,6 +348,13 @@ def _predicting(group: _Group) -> None:
     group.whole("worker_id", 0, "predict: this worker, from 0; it takes every total_replicas-th record. [release]", 0)
     group.switch("reassign_label", False, "predict: label balanced records again, with a new teacher. [release]")
     group.whole("samples_per_class", 30, "predict: images a class saved as JPEGs to look at. [ours]", 0)
+    group.whole(
+        "store_top_k",
+        0,
+        "predict: keep the K most probable classes of a soft label and spread the rest evenly over the others: for 1000 "
+        "classes and K = 3 about a hundredth of the space; 0 keeps all. Balance and training read both. [ours]",
+        0,
+    )
     group.switch("export_tf1", False, "export: also write a checkpoint with the release's names. [ours]")
 
 

@@ -7,44 +7,46 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data import records
+from data import records, soft_labels
 
 # Field numbers of `tf.train.Feature`.
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3
 
 
-def filtered_examples(encoded: Sequence[bytes], probabilities: np.ndarray) -> list[bytes]:
+def filtered_examples(encoded: Sequence[bytes], rows: np.ndarray) -> list[bytes]:
     """Serialised examples equal to `records.filtered_example` of every image.
 
     Args:
       encoded: n images.
-      probabilities: float32 [n, C].
+      rows: their soft labels as they were predicted: float32 [n, C], or sparse, uint8 [n, 6 K].
     """
-    labels = np.argmax(probabilities, axis=1)
+    labels, confidences = soft_labels.best(rows)
     examples = [b""] * len(encoded)
     # Labels of equal varint length make entries of equal length, which NumPy lays out for all records at once.
-    lengths = np.array([len(_varint(label)) for label in range(probabilities.shape[1])])[labels]
+    lengths = np.array([len(_varint(label)) for label in range(1 + max(labels, default=0))])[labels]
     for length in np.unique(lengths).tolist():
-        rows = np.flatnonzero(lengths == length)
-        tails = _tails(labels[rows], probabilities[rows])
+        same = np.flatnonzero(lengths == length)
+        tails = _tails(labels[same], confidences[same], rows[same])
         size, joined = tails.shape[1], tails.tobytes()
-        for start, row in zip(range(0, len(joined), size), rows.tolist()):
+        for start, row in zip(range(0, len(joined), size), same.tolist()):
             image = encoded[row]
             examples[row] = _example_head(len(image), size) + image + joined[start : start + size]
     return examples
 
 
-def _tails(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+def _tails(labels: np.ndarray, confidences: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """uint8 [n, size]: what follows the image in each record, always in this order."""
-    floats = probabilities.astype("<f4")
-    confidences = np.take_along_axis(floats, labels[:, None], axis=1)
+    if rows.dtype == np.uint8:
+        key, kind, values = records.TOP, _BYTES_LIST, rows
+    else:
+        key, kind, values = records.PROBABILITIES, _FLOAT_LIST, rows.astype("<f4").view(np.uint8)
     distinct, which = np.unique(labels, return_inverse=True)
     columns = (
         _as_rows([_label_entry(label) for label in distinct.tolist()])[which],
         _as_rows([_entry_head(records.CONFIDENCE, _FLOAT_LIST, 4)] * len(labels)),
-        confidences.view(np.uint8),
-        _as_rows([_entry_head(records.PROBABILITIES, _FLOAT_LIST, floats.shape[1] * 4)] * len(labels)),
-        floats.view(np.uint8),
+        confidences.astype("<f4")[:, np.newaxis].view(np.uint8),
+        _as_rows([_entry_head(key, kind, values.shape[1])] * len(labels)),
+        values,
     )
     return np.concatenate(columns, axis=1)
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from data import records
+from data import records, soft_labels
 from errors import UserError
 from pseudo_label.balance_encoding import unlabeled_head
 
@@ -48,17 +48,22 @@ def read_batches(path: str, size: int) -> Iterator[list[bytes]]:
         raise UserError(f"{path}: record {done + len(batch)} cannot be read: {one_line(error)}") from None
 
 
-def parse_probabilities(path: str, serialized: Sequence[bytes], numbers: Sequence[int], num_classes: int) -> np.ndarray:
-    """Soft labels, float32 [n, C], of n prediction records; `numbers` are the records' numbers in the file.
+def parse_soft_labels(path: str, serialized: Sequence[bytes], numbers: Sequence[int], num_classes: int) -> np.ndarray:
+    """Soft labels of n prediction records: float32 [n, C], or uint8 [n, 6 K] where they are sparse (`data/soft_labels.py`).
+
+    `numbers` are the records' numbers in the file.
 
     Raises:
-      UserError: a record without exactly `num_classes` probabilities, with file and record.
+      UserError: a record without exactly `num_classes` probabilities, or whose sparse label is not one of so many classes; with
+        file and record.
     """
     if not serialized:
         return np.zeros((0, num_classes), np.float32)
     probabilities = _cut_out_probabilities(serialized, num_classes)
     if probabilities is not None:
         return probabilities
+    if _is_sparse(serialized[0]):
+        return _parse_sparse(path, serialized, numbers, num_classes)
     return _parse(path, serialized, numbers, _Feature(records.PROBABILITIES, tf.float32, num_classes))
 
 
@@ -87,6 +92,40 @@ class _Feature(NamedTuple):
     name: str
     dtype: tf.DType
     length: int
+
+
+_TOP = _Feature(records.TOP, tf.string, 1)
+_ADVICE = {
+    records.PROBABILITIES: "; is --num_label_classes that of the teacher?",
+    records.TOP: "; predict this shard again with one --store_top_k",
+}
+
+
+def _is_sparse(record: bytes) -> bool:
+    try:
+        return records.TOP in tf.train.Example.FromString(record).features.feature
+    except DecodeError:
+        return False
+
+
+def _parse_sparse(path: str, serialized: Sequence[bytes], numbers: Sequence[int], num_classes: int) -> np.ndarray:
+    """uint8 [n, 6 K] of records that all keep the same number of classes."""
+    labels = _parse(path, serialized, numbers, _TOP)[:, 0].tolist()
+    size = max(len(labels[0]) // soft_labels.BYTES, 1) * soft_labels.BYTES
+    for number, label in zip(numbers, labels):
+        if len(label) != size:
+            raise UserError(
+                f"{path}: record {number}: got {len(label)} bytes of {records.TOP!r}, expected {size}{_ADVICE[records.TOP]}"
+            )
+    rows = np.frombuffer(b"".join(labels), np.uint8).reshape(len(labels), size)
+    classes, _ = soft_labels.split(rows)
+    outside = np.flatnonzero((classes >= num_classes).any(axis=1))
+    if len(outside):
+        raise UserError(
+            f"{path}: record {numbers[outside[0]]}: got class {classes[outside[0]].max()}, expected 0 to {num_classes - 1}"
+            f"{_ADVICE[records.PROBABILITIES]}"
+        )
+    return rows
 
 
 def _cut_out_probabilities(serialized: Sequence[bytes], num_classes: int) -> Optional[np.ndarray]:
@@ -148,7 +187,7 @@ def _broken_record(path: str, serialized: Sequence[bytes], numbers: Sequence[int
             return UserError(f"{path}: record {number} is not a tf.train.Example; write the file again")
         got = len(found[feature.name].bytes_list.value) + len(found[feature.name].float_list.value)
         if got != feature.length:
-            advice = "" if feature.name == records.IMAGE else "; is --num_label_classes that of the teacher?"
+            advice = _ADVICE.get(feature.name, "")
             return UserError(
                 f"{path}: record {number}: got {got} values of {feature.name!r}, expected {feature.length}{advice}"
             )

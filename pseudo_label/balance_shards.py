@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from data import records
+from data import records, soft_labels
 from errors import UserError
 from flags.config import BalanceConfig
 from pseudo_label.balance_encoding import filtered_examples
 from pseudo_label.balance_inputs import ShardFiles
 from pseudo_label.balance_plan import Confidences, Plan, copies, shuffled_copies
-from pseudo_label.balance_reading import one_line, parse_images, parse_probabilities, read_batches
+from pseudo_label.balance_reading import one_line, parse_images, parse_soft_labels, read_batches
 
 BATCH, BATCH_BYTES, ORDER_PIECE = 1024, 16 << 20, 1 << 16
 # Kept records are held in memory by windows of so many bytes, and the order is shuffled within one. Part of the format: another
@@ -99,13 +99,13 @@ def _kept_records(files: ShardFiles, keep: np.ndarray, num_classes: int) -> Iter
     each = _batch_of_a_worker(files, len(keep))
     done = 0
     all_images = read_batches(files.images, each * len(files.predictions))
-    all_probabilities = _probabilities_in_order(files.predictions, each, num_classes)
-    for images, probabilities in itertools.zip_longest(all_images, all_probabilities, fillvalue=()):
+    all_rows = _rows_in_order(files.predictions, each, num_classes)
+    for images, rows in itertools.zip_longest(all_images, all_rows, fillvalue=()):
         chosen = keep[done : done + len(images)]
-        if len(images) == len(probabilities) == len(chosen) and chosen.any():
+        if len(images) == len(rows) == len(chosen) and chosen.any():
             numbers = (done + np.flatnonzero(chosen)).tolist()
             encoded = parse_images(files.images, list(itertools.compress(images, chosen)), numbers)
-            yield filtered_examples(encoded, probabilities[chosen])
+            yield filtered_examples(encoded, rows[chosen])
         done += len(images)
     if done != len(keep):
         raise UserError(
@@ -120,14 +120,25 @@ def _batch_of_a_worker(files: ShardFiles, number: int) -> int:
     return max(1, int(min(BATCH, BATCH_BYTES / max(1, mean_bytes))) // len(files.predictions))
 
 
-def _probabilities_in_order(paths: tuple[str, ...], each: int, num_classes: int) -> Iterator[np.ndarray]:
-    """Yields float32 [n, C], `each` records of every worker dealt out in turn, which is the order of the images."""
+def _rows_in_order(paths: tuple[str, ...], each: int, num_classes: int) -> Iterator[np.ndarray]:
+    """Yields soft labels [n, ...], `each` records of every worker dealt out in turn, which is the order of the images."""
     done = 0
     for dealt in itertools.zip_longest(*(read_batches(path, each) for path in paths), fillvalue=()):
-        rows = np.zeros((sum(map(len, dealt)), num_classes), np.float32)
-        for worker, serialized in enumerate(dealt):
-            numbers = range(done, done + len(serialized))
-            rows[worker :: len(paths)] = parse_probabilities(paths[worker], serialized, numbers, num_classes)
+        parts = [
+            parse_soft_labels(path, serialized, range(done, done + len(serialized)), num_classes)
+            for path, serialized in zip(paths, dealt)
+        ]
+        kinds = [(part.dtype, part.shape[1]) for part in parts if len(part)]
+        if len(set(kinds)) > 1:
+            other = next(worker for worker, kind in enumerate(kinds) if kind != kinds[0])
+            raise UserError(
+                f"{paths[other]}: got soft labels of another kind than in {paths[0]}, expected all classes or one number of "
+                "them; predict this shard again with one --store_top_k"
+            )
+        rows = np.zeros((sum(map(len, dealt)), kinds[0][1]), kinds[0][0])
+        for worker, part in enumerate(parts):
+            if len(part):
+                rows[worker :: len(paths)] = part
         yield rows
         done += each
 
@@ -137,21 +148,24 @@ def _read_worker(path: str, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     done = 0
     for serialized in read_batches(path, BATCH):
         numbers = range(done, done + len(serialized))
-        probabilities = parse_probabilities(path, serialized, numbers, num_classes)
-        _check_values(path, probabilities, numbers)
-        labels.append(np.argmax(probabilities, axis=1))
+        rows = parse_soft_labels(path, serialized, numbers, num_classes)
+        _check_values(path, rows, numbers)
+        own_labels, own_confidences = soft_labels.best(rows)
+        labels.append(own_labels)
         # Adding zero turns -0.0 into 0.0, so that equal confidences have equal bit patterns.
-        confidences.append(np.max(probabilities, axis=1) + np.float32(0))
+        confidences.append(own_confidences + np.float32(0))
         done += len(serialized)
     return np.concatenate(labels), np.concatenate(confidences)
 
 
-def _check_values(path: str, probabilities: np.ndarray, numbers: Sequence[int]) -> None:
+def _check_values(path: str, rows: np.ndarray, numbers: Sequence[int]) -> None:
+    probabilities = soft_labels.split(rows)[1] if rows.dtype == np.uint8 else rows
     good = (probabilities >= 0) & (probabilities < np.inf)
     if not good.all():
         row, column = np.argwhere(~good)[0]
+        label = soft_labels.split(rows)[0][row, column] if rows.dtype == np.uint8 else column
         raise UserError(
-            f"{path}: record {numbers[row]}: got the probability {probabilities[row, column]} for class {column}, "
+            f"{path}: record {numbers[row]}: got the probability {probabilities[row, column]} for class {label}, "
             "expected finite values >= 0; look for NaN in the teacher and run predict again"
         )
 

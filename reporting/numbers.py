@@ -15,7 +15,7 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-from data import records
+from data import records, soft_labels
 from data.tasks import TASK_FILE
 from errors import UserError
 
@@ -214,12 +214,7 @@ def read_predictions(prediction_dir: str, shard: str, num_classes: int) -> Optio
     found = tf.io.gfile.glob(os.path.join(prediction_dir, first[:-5] + "[0-9]" * 5))
     if not found:
         return None
-    features = {records.PROBABILITIES: tf.io.FixedLenFeature([num_classes], tf.float32)}
-    workers = []
-    for path in sorted(found):
-        batches = tf.data.TFRecordDataset(path).batch(1024).map(lambda batch: tf.io.parse_example(batch, features))
-        arrays = [batch[records.PROBABILITIES] for batch in batches.as_numpy_iterator()]
-        workers.append(np.concatenate([np.zeros([0, num_classes], np.float32), *arrays]))
+    workers = [_read_worker(path, num_classes) for path in sorted(found)]
     joined = np.zeros([sum(map(len, workers)), num_classes], np.float32)
     for worker, probabilities in enumerate(workers):
         turns = joined[worker :: len(workers)]
@@ -230,6 +225,23 @@ def read_predictions(prediction_dir: str, shard: str, num_classes: int) -> Optio
             )
         turns[:] = probabilities
     return joined
+
+
+def _read_worker(path: str, num_classes: int) -> np.ndarray:
+    """Soft labels float32 [n, C] of one worker's file, which are all dense or all sparse."""
+    features = {
+        records.PROBABILITIES: tf.io.VarLenFeature(tf.float32),
+        records.TOP: tf.io.FixedLenFeature([], tf.string, default_value=""),
+    }
+    arrays = [np.zeros([0, num_classes], np.float32)]
+    for batch in tf.data.TFRecordDataset(path).batch(1024).map(lambda batch: tf.io.parse_example(batch, features)):
+        sparse = batch[records.TOP].numpy().tolist()
+        if sparse[0]:
+            rows = np.frombuffer(b"".join(sparse), np.uint8).reshape(len(sparse), -1)
+            arrays.append(soft_labels.spread(rows, num_classes))
+        else:
+            arrays.append(tf.sparse.to_dense(batch[records.PROBABILITIES]).numpy())
+    return np.concatenate(arrays)
 
 
 def _share(correct: np.ndarray) -> dict[str, Any]:
