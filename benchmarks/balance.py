@@ -102,6 +102,7 @@ def _measure(number: int, arguments: argparse.Namespace) -> dict:
         "written": runs[0]["written"],
         "seconds": round(statistics.median(seconds), 2),
         "spread": [round(min(seconds), 2), round(max(seconds), 2)],
+        "cpu_seconds": round(statistics.median(run["cpu_seconds"] for run in runs), 2),
         "records_per_second": round(number / statistics.median(seconds)),
         "times_the_release": round(number / statistics.median(seconds) / RELEASE_RECORDS_PER_SECOND, 1),
         "peak_mib": max(run["peak_mib"] for run in runs),
@@ -113,14 +114,21 @@ def _run_once(config: BalanceConfig) -> dict:
     from pseudo_label.balance import balance
 
     config = dataclasses.replace(config, beam_args=tuple(config.beam_args))
-    started = time.monotonic()
+    started, cpu = time.monotonic(), _cpu_seconds()
     stats = balance(config)
     return {
         "seconds": time.monotonic() - started,
+        "cpu_seconds": _cpu_seconds() - cpu,
         "written": stats["num_records"],
         "peak_mib": _peak_mib(resource.RUSAGE_SELF),
         "peak_mib_of_a_worker": _peak_mib(resource.RUSAGE_CHILDREN),
     }
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of the workers that it waited for."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _peak_mib(who: int) -> int:
@@ -161,12 +169,13 @@ def _machine() -> str:
 def _table(result: dict) -> str:
     lines = [
         f"{result['machine']}; {result['classes']} classes, images of about {result['image_bytes']} bytes",
-        f"{'records':>12} {'seconds':>9} {'spread':>17} {'records/s':>12} {'x release':>10} {'peak MiB':>9} {'of a worker':>12}",
+        f"{'records':>12} {'seconds':>9} {'spread':>17} {'CPU s':>7} {'records/s':>12} {'x release':>10} "
+        f"{'peak MiB':>9} {'of a worker':>12}",
     ]
     for row in result["rows"]:
         spread = f"{row['spread'][0]:.2f}..{row['spread'][1]:.2f}"
         lines.append(
-            f"{row['records']:12,} {row['seconds']:9.2f} {spread:>17} {row['records_per_second']:12,} "
+            f"{row['records']:12,} {row['seconds']:9.2f} {spread:>17} {row['cpu_seconds']:7.2f} {row['records_per_second']:12,} "
             f"{row['times_the_release']:10.1f} {row['peak_mib']:9,} {row['peak_mib_of_a_worker']:12,}"
         )
     if "fixed_seconds" in result:
