@@ -1,6 +1,6 @@
 """Noisy Student: `python main.py --mode=MODE --flag=value ...`; `--help` lists the flags.
 
-Exit codes: 0 done, 2 something that the user can put right (one line says what), 130 interrupted.
+Exit codes: 0 done, 2 something to put right (one line says what), 130 interrupted and 143 SIGTERM (run it again to continue).
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any, Callable
 from absl import app, logging
 from absl import flags as absl_flags
 
-from errors import UserError
-from flags import build, definitions, rounds
+import errors
+from flags import build, definitions, remote, rounds
+from training import preemption
 
 # mode: (flags -> config, module and function that take the config). The config says all that is wrong with the flags before
 # the module, and with it TensorFlow, is imported.
@@ -39,20 +40,27 @@ def main(argv: list[str]) -> int:
     flags = absl_flags.FLAGS
     try:
         if len(argv) > 1:
-            raise UserError(f"got the argument {argv[1]!r}, expected flags alone, as --name=value")
+            raise errors.UserError(f"got the argument {argv[1]!r}, expected flags alone, as --name=value")
         _quieten()
+        remote.check_reachable(flags)
         build_config, module, function = MODES[flags.mode]
         config = build_config(flags)
         for line in build.notices(flags) + (rounds.notices(config) if flags.mode == "iterate" else []):
             print(f"notice: {line}", file=sys.stderr)
-        getattr(importlib.import_module(module), function)(config)
-    except UserError as error:
-        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        return 2
+        with preemption.raised():
+            getattr(importlib.import_module(module), function)(config)
+        return 0
     except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
-        return 130
-    return 0
+        text, code = "interrupted; the same command continues", 130
+    except preemption.Terminated:
+        text, code = "ended by SIGTERM; the same command continues", preemption.EXIT_CODE
+    except Exception as error:
+        line = errors.one_line(error)
+        if line is None:
+            raise
+        text, code = line, 2
+    print(text, file=sys.stderr)
+    return code
 
 
 def _command() -> str:

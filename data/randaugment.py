@@ -64,6 +64,7 @@ def randaugment(
     Returns:
       uint8 [H, W, 3].
     """
+    image = tf.convert_to_tensor(image, tf.uint8)
     names = OPS if cutout else OPS[:-1]
     uniform = _uniform(seed, layers)
     indices = _to_index(uniform[:, 0], len(names))

@@ -9,13 +9,13 @@ import contextlib
 import os
 import struct
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from data import soft_labels
-from errors import UserError
+from errors import UserError, reason
 
 IMAGE = "image/encoded"
 CLASS_LABEL = "image/class/label"
@@ -131,6 +131,44 @@ def whole_file(path: str) -> Iterator[str]:
         with contextlib.suppress(tf.errors.OpError, OSError):
             tf.io.gfile.remove(temporary)
         raise
+
+
+@contextlib.contextmanager
+def writing(path: str, flag: str) -> Iterator[None]:
+    """Turns what a filesystem says while `path`, of which `flag` gave the folder, is written into a UserError."""
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        raise UserError(
+            f"--{flag}: cannot write {path}: {reason(error)}; make room or name another folder, and run the same command again"
+        ) from error
+
+
+@contextlib.contextmanager
+def shard_writer(path: str, flag: str) -> Iterator[Callable[[bytes], None]]:
+    """Yields a function that appends a record to the shard `path`, which appears only when whole.
+
+    Raises:
+      UserError: it cannot be written. What the block itself raises passes unchanged.
+    """
+    with writing(path, flag):
+        tf.io.gfile.makedirs(os.path.dirname(path))
+    with whole_file(path) as temporary:
+        with writing(path, flag):
+            writer = tf.io.TFRecordWriter(temporary)
+
+        def append(example: bytes) -> None:
+            with writing(path, flag):
+                writer.write(example)
+
+        try:
+            yield append
+        except BaseException:
+            with contextlib.suppress(tf.errors.OpError):
+                writer.close()
+            raise
+        with writing(path, flag):
+            writer.close()
 
 
 def write_shard(path: str, examples: Iterable[bytes]) -> int:

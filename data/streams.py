@@ -17,7 +17,7 @@ import tensorflow as tf
 from data import preprocessing, records, soft_labels, unreadable
 from data.config import AugmentConfig, DataConfig
 from data.unreadable import Unreadable
-from errors import UserError
+from errors import UserError, about_files, reason
 
 LABELED_PATTERN = "train-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9]"
 FILTERED_PATTERN = "train-[0-9]*-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9]"
@@ -56,6 +56,8 @@ class Segments:
 # --- errors that name file and record -------------------------------------------------------------------------------
 
 OPEN, CLOSE = "<<", ">>"
+# What a broken record raises; to find it, all files are read.
+_MAYBE_A_RECORD = (tf.errors.DataLossError, tf.errors.InvalidArgumentError)
 
 
 def check(condition: tf.Tensor, message: Callable[[], tf.Tensor]) -> tf.Operation:
@@ -87,6 +89,11 @@ def explain(error: tf.errors.OpError, files: list[str]) -> UserError:
     text = str(error)
     if OPEN in text and CLOSE in text:
         return UserError(text[text.index(OPEN) + len(OPEN) : text.index(CLOSE)])
+    if not isinstance(error, _MAYBE_A_RECORD):
+        missing = next((path for path in files if not tf.io.gfile.exists(path)), None)
+        if missing is None:
+            return UserError(about_files(error) or _reading_failed(error, files))
+        return UserError(f"{missing}: the file is gone; put it back and run the same command again")
     for path in files:
         try:
             found = unreadable.scan([path])
@@ -99,7 +106,11 @@ def explain(error: tf.errors.OpError, files: list[str]) -> UserError:
                 f"{path}: record {found[0].first()} holds an image that cannot be decoded (JPEG, PNG, GIF and BMP can); "
                 "write the file again without it, or pass --skip_corrupt_records to leave such records out"
             )
-    return UserError(f"reading {files[0]} and the {len(files) - 1} files after it failed: {text.splitlines()[0]}")
+    return UserError(_reading_failed(error, files))
+
+
+def _reading_failed(error: tf.errors.OpError, files: list[str]) -> str:
+    return f"reading {files[0]} and the {len(files) - 1} files after it failed: {reason(error)}"
 
 
 # --- parsing --------------------------------------------------------------------------------------------------------

@@ -10,12 +10,13 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
 
 from data import preprocessing, records, streams
+from data.streams import Pipeline
 from data.unreadable import Unreadable
 from efficientnet.model import EfficientNet
 from errors import UserError
@@ -24,6 +25,9 @@ from reporting.progress import progress
 from training import checkpoints
 from training import strategy as strategies
 
+OUTPUT_FLAG = "output_dir"
+ALONE = Pipeline()
+FILLING = -1  # number of a record that is none
 EXACT_COUNT_LIMIT = 1 << 30  # bytes of shards whose records are counted beforehand; more are estimated
 
 
@@ -55,19 +59,23 @@ class Summary:
 def predict(config: PredictConfig) -> Summary:
     """Writes one prediction record per image; finished shards are skipped, a partial one is redone.
 
+    The processes of TF_CONFIG share the shards, each with its own devices, so that none waits for another.
+
     Raises:
       UserError: no such shard or checkpoint, another network's checkpoint, an image or record that cannot be read.
     """
     started = time.monotonic()
-    shards = find_shards(config)
+    every = find_shards(config)
+    place = strategies.place_in_cluster()
+    shards = every[place.index :: place.count]
     pending = [shard for shard in shards if not tf.io.gfile.exists(shard.count_file)]
     summary = Summary(skipped_shards=len(shards) - len(pending))
     if pending:
-        strategy = strategies.make_strategy(config.device)
+        strategy = strategies.make_strategy(config.device, local=True)
         with strategy.scope():
             model = EfficientNet(config.model, bfloat16=strategies.uses_bfloat16(config.device, strategy))
             checkpoints.load_weights(model, config.checkpoint, "predict_ckpt_path", use_averages=config.use_averages)
-        _Prediction(config, strategy, model, Samples(config, shards), summary).run(pending)
+        _Prediction(config, strategy, model, Samples(config, every), summary).run(pending)
     summary.seconds = time.monotonic() - started
     print(summary.line(config.title))
     return summary
@@ -134,8 +142,6 @@ class _Prediction:
         try:
             self._run(pending)
         except tf.errors.OpError as error:
-            if isinstance(error, (tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError)):
-                raise UserError(f"--output_dir: cannot write: {checkpoints.first_line(error)}") from error
             raise streams.explain(error, files) from error
 
     def _run(self, pending: list[Shard]) -> None:
@@ -148,43 +154,44 @@ class _Prediction:
         """Writes one shard's predictions as they come, then its count: the mark that it is finished."""
         config = self.config
         count = 0
-        tf.io.gfile.makedirs(os.path.dirname(shard.output))
         sources = _share(shard.source, config) if config.reassign_label else None
         samples = self.samples.of(shard)
         _remove_unfinished(shard.output)
-        with records.whole_file(shard.output) as temporary, tf.io.TFRecordWriter(temporary) as writer:
+        with records.shard_writer(shard.output, OUTPUT_FLAG) as write:
             for number, probabilities in predictions:
                 left_out = not probabilities.any()
                 if sources is None:
-                    writer.write(records.prediction_example(probabilities, config.store_top_k))
+                    write(records.prediction_example(probabilities, config.store_top_k))
                 else:
                     source = next(sources)
                     if not left_out:
-                        writer.write(
-                            records.filtered_example(records.image_of(source), probabilities, config.store_top_k)
-                        )
+                        write(records.filtered_example(records.image_of(source), probabilities, config.store_top_k))
                 if not left_out:
                     samples.consider(number, probabilities)
                 count += 1
-        samples.save()
-        records.write_text(shard.count_file, json.dumps({"image_num": count}) + "\n")
+        with records.writing(os.path.dirname(shard.count_file), OUTPUT_FLAG):
+            samples.save()
+            records.write_text(shard.count_file, json.dumps({"image_num": count}) + "\n")
         self.summary.images += count
 
     def _predictions(self, files: list[str], bar: Any) -> Iterator[tuple[int, int, np.ndarray]]:
         """(position in `files`, record number in the file, probabilities float32 [C]) of every image in order."""
         config = self.config
-        replicas = self.strategy.num_replicas_in_sync
-        dataset = prediction_stream(
-            files,
-            config.image_size,
-            config.model.small_image_model,
-            config.batch_size,
-            (config.worker_id, config.total_replicas),
-            streams.unreadable_records(files, config.skip_corrupt_records),
-        )
-        if replicas > 1:
-            dataset = pad_to_replicas(dataset, replicas)
-        iterator = iter(self.strategy.distribute_datasets_from_function(lambda _: dataset))
+        skipped = streams.unreadable_records(files, config.skip_corrupt_records)
+
+        def make(context: Optional[tf.distribute.InputContext]) -> tf.data.Dataset:
+            return prediction_stream(
+                files,
+                config.image_size,
+                config.model.small_image_model,
+                config.batch_size,
+                (config.worker_id, config.total_replicas),
+                skipped,
+                self.strategy.num_replicas_in_sync,
+                strategies.pipeline_of(context),
+            )
+
+        iterator = iter(self.strategy.distribute_datasets_from_function(make))
         while True:
             waiting = time.monotonic()
             batch = next(iterator, None)
@@ -211,15 +218,19 @@ def prediction_stream(
     batch: int,
     share: tuple[int, int],
     skipped: Sequence[Unreadable] = (),
+    replicas: int = 1,
+    pipeline: Pipeline = ALONE,
 ) -> tf.data.Dataset:
-    """Batches of one static size over all files in order.
+    """Batches of one static size over all files in order, one a replica and step.
 
     Args:
       files: shards.
       image_size, small_image_model: evaluation preprocessing.
-      batch: images of a batch.
+      batch: images of one replica's batch.
       share: (worker, workers): every `workers`-th record of each file from `worker` on.
       skipped: records whose image is left out (weight -1, an image of zeros), so that numbers stay those of the file.
+      replicas: replicas over all pipelines.
+      pipeline: this host's share: its replicas' batches of every step.
 
     Returns:
       {"image" float32 [batch, H, W, 3], "file" int64 [batch] (position in `files`), "number" int64 [batch] (record in the
@@ -240,23 +251,32 @@ def prediction_stream(
 
         here = tf.stack([record["file"], record["number"]])
         left_out = tf.reduce_any(tf.reduce_all(tf.equal(unreadable, here), -1))
+        filling = record["number"] == FILLING
         return {
-            "image": tf.cond(left_out, lambda: tf.zeros([image_size, image_size, 3]), image),
+            "image": tf.cond(left_out | filling, lambda: tf.zeros([image_size, image_size, 3]), image),
             "file": record["file"],
             "number": record["number"],
-            "weight": tf.where(left_out, -1.0, 1.0),
+            "weight": tf.where(filling, 0.0, tf.where(left_out, -1.0, 1.0)),
         }
 
     dataset = tf.data.Dataset.from_tensor_slices(files).enumerate().flat_map(read)
+    dataset = _whole_steps(dataset, batch, replicas, pipeline)
     dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return streams.pad_batches(dataset, batch)
+    return dataset.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
-def pad_to_replicas(dataset: tf.data.Dataset, replicas: int) -> tf.data.Dataset:
-    """Adds batches of filling so that every replica gets one at each step."""
-    zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), dataset.element_spec)
-    filling = tf.data.Dataset.from_tensors(zeros).repeat(replicas - 1)
-    return dataset.concatenate(filling).batch(replicas, drop_remainder=True).unbatch()
+def _whole_steps(dataset: tf.data.Dataset, batch: int, replicas: int, pipeline: Pipeline) -> tf.data.Dataset:
+    """Fills the records up to whole steps of all replicas and leaves this pipeline its replicas' records, still encoded."""
+    step = batch * replicas
+    filling = {"file": tf.constant(0, tf.int64), "number": tf.constant(FILLING, tf.int64), "example": tf.constant("")}
+    # One step less one of filling completes the last step; drop_remainder then removes what is left of it.
+    dataset = dataset.concatenate(tf.data.Dataset.from_tensors(filling).repeat(step - 1))
+    dataset = dataset.batch(step, drop_remainder=True).unbatch()
+    if pipeline.count == 1:
+        return dataset
+    own = step // pipeline.count
+    numbered = dataset.enumerate().filter(lambda position, _: position % step // own == pipeline.index)
+    return numbered.map(lambda _, record: record)
 
 
 class _ByFile:

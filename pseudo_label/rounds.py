@@ -128,6 +128,10 @@ class Manifest:
     def mark_done(self, stage: Stage) -> None:
         """Notes that the stage is finished."""
         self._done[stage.name] = stage.settings(self._work_dir)
+        with records.writing(self._path, "work_dir"):
+            self._write()
+
+    def _write(self) -> None:
         records.write_text(self._path, json.dumps({"done": self._done}, indent=1, sort_keys=True) + "\n")
 
 

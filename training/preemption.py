@@ -1,4 +1,4 @@
-"""SIGTERM while training: finish the steps in flight, save, and leave with `EXIT_CODE`."""
+"""SIGTERM while training: finish the steps in flight, save, and leave with `EXIT_CODE`. Elsewhere: leave at once, cleanly."""
 
 from __future__ import annotations
 
@@ -14,6 +14,27 @@ class Preemption:
     """Whether SIGTERM came."""
 
     requested = False
+
+
+class Terminated(BaseException):
+    """SIGTERM came where nothing needs saving. Not an Exception, so that nothing takes it for a failure."""
+
+
+@contextlib.contextmanager
+def raised() -> Iterator[None]:
+    """Lets SIGTERM raise Terminated while the block runs, so that what is half written is removed on the way out."""
+
+    def end(*_: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -11,29 +11,71 @@ from typing import Callable, Optional
 import tensorflow as tf
 
 from data.streams import Pipeline
-from errors import UserError
+from errors import UserError, reason
 from flags.config import DeviceConfig
 
 LOCAL_REPLICAS = 8
+CLUSTER = "TF_CONFIG"
 
 
-def make_strategy(config: DeviceConfig) -> tf.distribute.Strategy:
+def make_strategy(config: DeviceConfig, *, local: bool = False) -> tf.distribute.Strategy:
     """TPUStrategy with `use_tpu` where there is a TPU, MultiWorkerMirroredStrategy under TF_CONFIG, MirroredStrategy on
     several GPUs, the default strategy otherwise.
 
+    Args:
+      config: which devices.
+      local: use this process's devices alone, also under TF_CONFIG, whose processes then need not wait for one another.
+
     Raises:
-      UserError: a TPU was named (`--tpu`) and cannot be reached.
+      UserError: a TPU was named (`--tpu`) and cannot be reached, a TF_CONFIG that cannot be understood.
     """
     if config.use_tpu:
         strategy = _tpu_strategy(config)
         if strategy is not None:
             return strategy
-    if len(json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}).get("worker", [])) > 1:
+    if not local and place_in_cluster().count > 1:
         return tf.distribute.MultiWorkerMirroredStrategy()
     devices = tf.config.list_logical_devices("GPU")
     if len(devices) > 1:
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     return tf.distribute.get_strategy()
+
+
+def place_in_cluster() -> Pipeline:
+    """Which of the processes named in TF_CONFIG this one is: chief first, then the workers; the only one without TF_CONFIG.
+
+    Raises:
+      UserError: a TF_CONFIG that is not JSON or does not say which process this is.
+    """
+    text = os.environ.get(CLUSTER) or "{}"
+    try:
+        described = json.loads(text)
+        cluster, task = described.get("cluster", {}), described.get("task", {})
+        processes = [(kind, index) for kind in ("chief", "worker") for index in range(len(cluster.get(kind, [])))]
+        if len(processes) <= 1:
+            return Pipeline()
+        return Pipeline(processes.index((task["type"], int(task["index"]))), len(processes))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f'{CLUSTER}: got {text}, expected {{"cluster": {{"worker": ["HOST:PORT", ...]}}, "task": {{"type": "worker", '
+            '"index": N}} with one of the workers listed'
+        ) from error
+
+
+def lost_worker(error: tf.errors.OpError) -> Optional[UserError]:
+    """The one line for an error that comes from another process of the cluster that is gone; None for any other."""
+    gone = (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError,
+    )
+    if place_in_cluster().count == 1 or not isinstance(error, gone):
+        return None
+    return UserError(
+        f"{CLUSTER}: another worker is gone ({reason(error)}); start all workers again with the same command: they continue "
+        "from the newest checkpoint"
+    )
 
 
 def _tpu_strategy(config: DeviceConfig) -> Optional[tf.distribute.Strategy]:

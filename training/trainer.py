@@ -22,7 +22,7 @@ from training import checkpoints, preemption
 from training import step as training_step
 from training import strategy as strategies
 from training.metrics import MetricsLog
-from training.state import TrainingState
+from training.state import STEP_NAME, TrainingState
 from training.step import TrainingStep
 
 EVALUATION_FILE = "evaluation.json"
@@ -58,6 +58,7 @@ class Trainer:
         self.model = EfficientNet(config.model, seed=config.data.seed, bfloat16=self.bfloat16)
         self.state = TrainingState(self.model)
         self._skipped: list[Unreadable] = []
+        self._results_dir = config.model_dir
         self.last_evaluation: Optional[dict[str, Any]] = None
         self._evaluation: Optional[tuple[EfficientNet, Evaluator]] = None
         self._start()
@@ -66,11 +67,12 @@ class Trainer:
 
     def _start(self) -> None:
         config = self.config
+        if not config.train:
+            self._load_to_evaluate()
+            return
         newest = checkpoints.latest(config.model_dir)
         if newest:
             checkpoints.restore(self.state, newest)
-        elif not config.train:
-            raise UserError(f"--model_dir: {config.model_dir} holds no checkpoint to evaluate; train first")
         elif config.init_path:
             checkpoints.load_weights(
                 self.model,
@@ -80,6 +82,16 @@ class Trainer:
                 reset_head=config.reset_head,
             )
             self.state.restart_from_weights()
+
+    def _load_to_evaluate(self) -> None:
+        """Any checkpoint will do, a released one too: only the weights that are evaluated are read."""
+        config = self.config
+        prefix = checkpoints.load_weights(self.model, config.model_dir, "model_dir", use_averages=config.use_averages)
+        self.state.restart_from_weights()
+        reader = checkpoints.Reader(prefix, "model_dir")
+        if STEP_NAME in reader.shapes:
+            self.state.step.assign(reader.tensor(STEP_NAME))
+        self._results_dir = os.path.dirname(prefix)
 
     @property
     def step(self) -> int:
@@ -98,11 +110,13 @@ class Trainer:
             return
         optimizer = self._count_train_images()
         if self.chief:
-            records.remove_unfinished(config.model_dir)
-            checkpoints.write_description(
-                config.model_dir, config.model, config.data.image_size, config.data.task.to_json()
-            )
-        log = MetricsLog(config.model_dir, self.step) if self.chief else None
+            with records.writing(config.model_dir, "model_dir"):
+                records.remove_unfinished(config.model_dir)
+                checkpoints.write_description(
+                    config.model_dir, config.model, config.data.image_size, config.data.task.to_json()
+                )
+        with records.writing(config.model_dir, "model_dir"):
+            log = MetricsLog(config.model_dir, self.step) if self.chief else None
         loop = self._compile(optimizer)
         iterator = iter(self._distribute())
         labeled_files, unlabeled_files = streams.training_files(config.data, config.teacher is not None)
@@ -115,11 +129,12 @@ class Trainer:
                 try:
                     metrics = {name: float(value) for name, value in loop(iterator, tf.constant(count)).items()}
                 except tf.errors.OpError as error:
-                    raise streams.explain(error, files) from error
+                    raise strategies.lost_worker(error) or streams.explain(error, files) from error
                 self._check_finite(metrics)
                 bar.update(count, loss=metrics[training_step.LOSS])
                 if log:
-                    log.add(self.step, metrics)
+                    with records.writing(config.model_dir, "model_dir"):
+                        log.add(self.step, metrics)
                 self._boundary(last, log)
                 if signal.requested and self.step < last:
                     self._leave(log)
@@ -140,7 +155,8 @@ class Trainer:
             self._save(log)
 
     def _save(self, log: MetricsLog) -> None:
-        log.write()
+        with records.writing(self.config.model_dir, "model_dir"):
+            log.write()
         checkpoints.save(self.config.model_dir, self.state, self.config.keep_checkpoint_max)
 
     def _chunks(self, last: int) -> Iterator[int]:
@@ -285,7 +301,7 @@ class Trainer:
         self.last_evaluation = result = {"split": config.eval_split, "step": self.step, **result}
         if self.chief:
             text = json.dumps(result, indent=1, sort_keys=True) + "\n"
-            records.write_text(os.path.join(config.model_dir, EVALUATION_FILE), text)
+            records.write_text(os.path.join(self._results_dir, EVALUATION_FILE), text)
         print(
             f"{config.title}: step {result['step']}: {100 * result['accuracy']:.2f} % of "
             f"{result['num_images']} {config.eval_split} images right"

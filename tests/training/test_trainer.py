@@ -152,7 +152,7 @@ def test_another_architecture_is_refused_with_the_first_differing_variable(finis
 
 
 def test_eval_needs_a_checkpoint(config):
-    with pytest.raises(UserError, match=r"--model_dir: .* holds no checkpoint to evaluate; train first"):
+    with pytest.raises(UserError, match=r"--model_dir: no checkpoint .*model"):
         trainer.run(dataclasses.replace(config, train=False))
 
 
@@ -259,3 +259,17 @@ def test_the_stream_of_a_segment_does_not_depend_on_where_a_run_started(config):
         for one, other in zip(whole[start:], batches(start, 8 - start)):
             np.testing.assert_array_equal(one, other)
     assert not np.array_equal(whole[0], whole[3])
+
+
+def test_eval_takes_a_prefix_and_counts_as_the_training_did(finished, data_dir):
+    prefix = checkpoints.latest(finished.model_dir)
+    with open(os.path.join(finished.model_dir, "evaluation.json")) as file:
+        trained = json.load(file)
+    assert trainer.run(dataclasses.replace(finished, train=False, model_dir=prefix)) == trained
+
+
+def test_a_model_dir_that_cannot_be_made_is_one_line(config, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    blocked = dataclasses.replace(config, model_dir=str(tmp_path / "file" / "model"))
+    with pytest.raises(UserError, match=r"--model_dir: cannot write .*file/model: .*not a directory"):
+        trainer.run(blocked)

@@ -1,0 +1,277 @@
+"""RandAugment against the release's results (tests/golden), its draws, and its ops by property."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+from scipy import stats
+
+from data import randaugment, warp
+from errors import UserError
+from tests.golden.compare_images import compare_randaugment
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
+GEOMETRIC = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
+
+
+@functools.lru_cache(maxsize=1)
+def _digests() -> dict[str, str]:
+    """First 16 hex digits of the SHA-256 of every result's bytes, by `<Op>/<level>/<pos or neg>/<image>`."""
+    return json.loads((GOLDEN / "randaugment_digests.json").read_text())
+
+
+@functools.lru_cache(maxsize=1)
+def _images() -> dict[str, np.ndarray]:
+    with np.load(GOLDEN / "randaugment_images.npz") as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
+
+
+def _result(image: tf.Tensor, case: str) -> tf.Tensor:
+    """The result named `<Op>/<level>/<pos or neg>` for `image`."""
+    name, level, sign = case.split("/")
+    shape = tf.shape(image)
+    center = tf.stack([shape[0] // 3, shape[1] // 2])
+    return randaugment.apply_op(name, image, float(level), sign == "neg", center)
+
+
+def _cases() -> list[str]:
+    return sorted({key.rsplit("/", 1)[0] for key in _digests()})
+
+
+def _random_image(seed: int, height: int = 24, width: int = 20) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+# --- the release's results -------------------------------------------------------------------------------------------
+
+
+def test_all_reference_results_are_there():
+    assert len(_digests()) == 1050
+    assert {key.split("/")[0] for key in _digests()} == set(randaugment.OPS)
+    assert {key.split("/")[3] for key in _digests()} == set(_images())
+
+
+def test_bit_equal_eagerly():
+    wrong = []
+    for key, digest in _digests().items():
+        case, image = key.rsplit("/", 1)
+        if _digest(_result(tf.constant(_images()[image]), case).numpy()) != digest:
+            wrong.append(key)
+    assert wrong == []
+
+
+@pytest.mark.parametrize("image", ["natural", "large"])
+def test_bit_equal_in_a_dataset_of_one_size(image):
+    cases = _cases()
+    dataset = tf.data.Dataset.from_tensors(_images()[image]).map(lambda x: {case: _result(x, case) for case in cases})
+    results = next(dataset.as_numpy_iterator())
+    assert [case for case in cases if _digest(results[case]) != _digests()[f"{case}/{image}"]] == []
+
+
+def test_bit_equal_in_a_dataset_of_images_of_any_size():
+    cases = _cases()
+    spec = tf.TensorSpec([None, None, 3], tf.uint8)
+    dataset = tf.data.Dataset.from_generator(lambda: iter(_images().values()), output_signature=spec)
+    dataset = dataset.map(lambda x: {case: _result(x, case) for case in cases})
+    for name, results in zip(_images(), dataset.as_numpy_iterator()):
+        assert [case for case in cases if _digest(results[case]) != _digests()[f"{case}/{name}"]] == []
+
+
+def test_comparison_finds_a_changed_value():
+    image = _images()["natural"]
+    content = {"image/a": image, "Rotate/7/neg/a": _result(tf.constant(image), "Rotate/7/neg").numpy()}
+    assert compare_randaugment(content)["ok"]
+    content["Rotate/7/neg/a"][3, 4, 1] ^= 1
+    result = compare_randaugment(content)
+    assert not result["ok"]
+    assert (result["checked"], result["mismatches"]) == (1, 1)
+    assert result["deviations"]["Rotate"]["largest"] == 1
+
+
+def test_comparison_of_nothing_is_not_ok():
+    assert not compare_randaugment({"image/a": _images()["natural"]})["ok"]
+
+
+def test_comparison_names_what_it_does_not_understand():
+    with pytest.raises(UserError, match="got the name 'Rotate/7/up/a', expected <Op>"):
+        compare_randaugment({"image/a": _images()["natural"], "Rotate/7/up/a": _images()["natural"]})
+
+
+# --- draws -----------------------------------------------------------------------------------------------------------
+
+
+def _draws(count: int, layers: int, num_ops: int) -> np.ndarray:
+    seeds = tf.data.Dataset.range(count).map(
+        lambda i: randaugment.draw_ops(tf.stack([tf.constant(7, tf.int64), i]), layers, num_ops)
+    )
+    return next(seeds.batch(count).as_numpy_iterator())
+
+
+@pytest.mark.parametrize("num_ops", [15, 16])
+def test_ops_are_drawn_uniformly_and_independently(num_ops):
+    draws = _draws(12_000, 2, num_ops)
+    for layer in range(2):
+        counts = np.bincount(draws[:, layer], minlength=num_ops)
+        assert len(counts) == num_ops
+        assert stats.chisquare(counts).pvalue > 0.001
+    pairs = np.bincount(draws[:, 0] * num_ops + draws[:, 1], minlength=num_ops**2)
+    assert stats.chisquare(pairs).pvalue > 0.001
+
+
+def test_the_drawn_ops_are_the_ones_applied():
+    image = _random_image(0)
+    apply = tf.function(lambda seed: randaugment.randaugment(image, seed, 1, 8.0, cutout=False))
+    signs = []
+    for position in range(80):
+        seed = tf.constant([3, position], tf.int64)
+        name = randaugment.OPS[int(randaugment.draw_ops(seed, 1, 15)[0])]
+        ours = apply(seed).numpy()
+        both = [np.array_equal(ours, randaugment.apply_op(name, image, 8.0, negate)) for negate in (False, True)]
+        assert any(both), name
+        if name in GEOMETRIC:
+            signs.append(both[1])
+    assert 0.2 < np.mean(signs) < 0.8
+
+
+def test_layers_follow_each_other():
+    image = _random_image(1)
+    seed = next(
+        seed for seed in range(100) if set(randaugment.draw_ops([seed, 0], 2, 15).numpy()) <= {0, 1, 2, 4, 5, 6, 7, 8}
+    )
+    expected = image
+    for op in randaugment.draw_ops([seed, 0], 2, 15).numpy():
+        expected = randaugment.apply_op(randaugment.OPS[op], expected, 5.0)
+    np.testing.assert_array_equal(randaugment.randaugment(image, [seed, 0], 2, 5.0, cutout=False), expected)
+
+
+def test_an_image_follows_from_image_and_seed_alone():
+    image = _random_image(2)
+
+    def augmented(parallel: int) -> list[np.ndarray]:
+        seeds = tf.data.Dataset.range(30).map(lambda i: tf.stack([i, i]))
+        mapped = seeds.map(lambda seed: randaugment.randaugment(image, seed, 2, 2.0, True), num_parallel_calls=parallel)
+        return list(mapped.as_numpy_iterator())
+
+    first, second = augmented(1), augmented(4)
+    np.testing.assert_array_equal(first, second)
+    assert len({_digest(result) for result in first}) > 20
+
+
+def test_without_layers_nothing_changes():
+    image = _random_image(3)
+    np.testing.assert_array_equal(randaugment.randaugment(image, [0, 0], 0, 9.0, True), image)
+
+
+def test_static_shape_survives():
+    dataset = tf.data.Dataset.from_tensors(_random_image(4, 17, 31))
+    dataset = dataset.map(lambda image: randaugment.randaugment(image, [1, 2], 2, 9.0, True))
+    assert dataset.element_spec == tf.TensorSpec([17, 31, 3], tf.uint8)
+
+
+# --- ops -------------------------------------------------------------------------------------------------------------
+
+
+def test_unknown_op():
+    with pytest.raises(UserError, match="got op 'Identity', expected one of AutoContrast, Equalize"):
+        randaugment.apply_op("Identity", _random_image(0), 5.0)
+
+
+@given(st.integers(0, 1000), st.integers(0, 40), st.integers(-5, 40), st.integers(-5, 40))
+@settings(max_examples=40, deadline=None)
+def test_cutout_fills_a_square_that_is_clipped(seed, half_width, row, column):
+    image = _random_image(seed)
+    expected = image.copy()
+    top, left = max(0, row - half_width), max(0, column - half_width)
+    expected[top : max(0, row + half_width), left : max(0, column + half_width)] = 128
+    np.testing.assert_array_equal(
+        randaugment.cutout(tf.constant(image), half_width, tf.constant([row, column])), expected
+    )
+
+
+def test_centres_are_uniform_over_the_image():
+    image = tf.zeros([4, 8, 3], tf.uint8)
+    uniform = tf.random.stateless_uniform([4000, 2], [1, 2])
+    centers = np.array([randaugment.random_center(image, pair) for pair in tf.unstack(uniform[:600])])
+    assert stats.chisquare(np.bincount(centers[:, 0], minlength=4)).pvalue > 0.001
+    assert stats.chisquare(np.bincount(centers[:, 1], minlength=8)).pvalue > 0.001
+    assert randaugment.random_center(image, tf.constant([0.99999994, 0.99999994])).numpy().tolist() == [3, 7]
+
+
+@given(
+    st.sampled_from([warp.rotate, warp.shear_x, warp.shear_y, warp.translate_x, warp.translate_y]),
+    st.one_of(st.floats(-3, 3, width=32), st.integers(-60, 60).map(lambda halves: halves / 2)),
+    st.booleans(),
+    st.integers(1, 30),
+    st.integers(1, 30),
+)
+@settings(max_examples=80, deadline=None)
+def test_warps_of_static_size_are_what_the_transform_says(matrix, argument, negate, height, width):
+    image = _random_image(height * 31 + width, height, width)
+    transform = matrix(
+        tf.constant(-argument if negate else argument, tf.float32), tf.constant(height), tf.constant(width)
+    )
+    expected = tf.raw_ops.ImageProjectiveTransformV3(
+        images=image[None],
+        transforms=transform[None],
+        output_shape=[height, width],
+        fill_value=128.0,
+        interpolation="NEAREST",
+        fill_mode="CONSTANT",
+    )[0]
+    np.testing.assert_array_equal(warp.warp(tf.constant(image), matrix, argument, negate, 128), expected)
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"), [(2.0, [20, 30, 128, 128]), (-1.0, [128, 0, 10, 20]), (9.0, [128] * 4)]
+)
+def test_translation_reads_from_further_along(argument, expected):
+    columns = np.tile(np.array([0, 10, 20, 30], np.uint8)[None, :, None], [2, 1, 3])
+    along_x = warp.warp(tf.constant(columns), warp.translate_x, argument, False, 128).numpy()
+    assert along_x[1, :, 2].tolist() == expected
+    along_y = warp.warp(tf.constant(columns.transpose(1, 0, 2)), warp.translate_y, argument, False, 128).numpy()
+    assert along_y[:, 1, 0].tolist() == expected
+
+
+def test_invert_and_solarize_like_pillow():
+    image = _random_image(5)
+    pillow = Image.fromarray(image)
+    np.testing.assert_array_equal(randaugment.apply_op("Invert", image, 3.0), np.asarray(ImageOps.invert(pillow)))
+    np.testing.assert_array_equal(
+        randaugment.apply_op("Solarize", image, 5.0), np.asarray(ImageOps.solarize(pillow, 128))
+    )
+
+
+@given(st.integers(0, 1000), st.sampled_from([1, 3, 40, 255]), st.integers(2, 30))
+@settings(max_examples=30, deadline=None)
+def test_equalize_like_pillow(seed, values, height):
+    image = (_random_image(seed, height, 21) % values).astype(np.uint8)
+    expected = np.asarray(ImageOps.equalize(Image.fromarray(image)))
+    np.testing.assert_array_equal(randaugment.apply_op("Equalize", image, 5.0), expected)
+
+
+def test_levels_beyond_the_table_follow_uint8_arithmetic():
+    grey = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2)
+    np.testing.assert_array_equal(randaugment.apply_op("Solarize", grey, 10.0), 255 - grey)
+    np.testing.assert_array_equal(randaugment.apply_op("Solarize", grey, 27.0), np.where(grey < 179, grey, 255 - grey))
+    np.testing.assert_array_equal(randaugment.apply_op("Posterize", grey, 27.0), grey & 128)
+    np.testing.assert_array_equal(randaugment.apply_op("Posterize", grey, 10.0), grey & 0b11110000)
+
+
+def test_contrast_blends_with_a_share_of_the_pixels():
+    image = np.full((16, 32, 3), 100, np.uint8)
+    grey, factor = 16 * 32 / 256, 0.1
+    expected = int(grey + factor * (100 - grey))
+    np.testing.assert_array_equal(randaugment.apply_op("Contrast", image, 0.0), np.full_like(image, expected))
