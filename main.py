@@ -55,10 +55,9 @@ def main(argv: list[str]) -> int:
     except preemption.Terminated:
         text, code = "ended by SIGTERM; the same command continues", preemption.EXIT_CODE
     except Exception as error:
-        line = errors.one_line(error)
-        if line is None:
+        text, code = errors.one_line(error) or "", 2
+        if not text:
             raise
-        text, code = line, 2
     print(text, file=sys.stderr)
     return code
 

@@ -63,7 +63,7 @@ def test_evaluation_of_a_small_image_changes_nothing():
     np.testing.assert_array_equal(
         preprocessing.evaluation_image(tf.constant(encoded), 16, True), np.full([16, 16, 3], 77.0)
     )
-    with pytest.raises(tf.errors.InvalidArgumentError, match="stored with 16x16 pixels.*but --input_image_size is 32"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"stored with 16x16 pixels.*but --input_image_size is 32"):
         preprocessing.evaluation_image(tf.constant(encoded), 32, True)
 
 
