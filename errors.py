@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from typing import Optional
 
 _REASONS = {os.strerror(code) for code in errno.errorcode}
 _NO_ROOM = {os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)}
+_NO_FOLDER = re.compile(r"(/.*) is not a directory|Could not find directory (/.*)")
 _REMOTE = ("gs://", "hdfs://", "s3://")
 
 
@@ -22,29 +24,37 @@ def one_line(error: BaseException) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """What a filesystem gives as the reason of an error: `No space left on device`; else the error's first line."""
+    """What a filesystem gives as the reason of an error, e.g. `No space left on device`; else the error's first line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    text = (getattr(error, "message", None) or str(error)).strip()
-    line = text.splitlines()[0] if text else type(error).__name__
+    line = (_text(error).splitlines() or [type(error).__name__])[0]
     return line.split("; ")[-1] if line.split("; ")[-1] in _REASONS else line
 
 
 def about_files(error: BaseException) -> Optional[str]:
     """One line for what a filesystem, local or remote, says of a file; None for any other error.
 
-    TensorFlow's are known by their text, `FILE; REASON`, or by the remote file that it names, so that this needs no TensorFlow.
+    TensorFlow's are known by their text, so that this needs no TensorFlow.
     """
     if isinstance(error, OSError) and error.filename and error.strerror:
-        file, why = str(error.filename), error.strerror
-    elif type(error).__module__.startswith("tensorflow") and hasattr(error, "message"):
-        text = " ".join(str(error.message).replace("{{", "").split())
-        if any(scheme in text for scheme in _REMOTE):
-            return f"{text}; check the path, the network and your permission, and run the same command again"
-        file, _, why = text.partition(" [")[0].rpartition("; ")
-        if why not in _REASONS:
-            return None
-    else:
+        return _line(str(error.filename), error.strerror)
+    if not type(error).__module__.startswith("tensorflow"):
         return None
-    remedy = "make room" if why in _NO_ROOM else "check the path"
-    return f"{file}: {why}; {remedy}, and run the same command again"
+    text = " ".join(_text(error).split())
+    if any(scheme in text for scheme in _REMOTE):
+        return f"{text}; check the path, the network and your permission, and run the same command again"
+    file, _, why = text.rpartition("; ")
+    if why in _REASONS:
+        return _line(file, why)
+    found = _NO_FOLDER.fullmatch(text)
+    return _line(found[1] or found[2], "no such folder") if found else None
+
+
+def _line(file: str, why: str) -> str:
+    return f"{file}: {why}; {'make room' if why in _NO_ROOM else 'check the path'}, and run the same command again"
+
+
+def _text(error: BaseException) -> str:
+    """The error's text without what TensorFlow puts around it: the node before it, the operation behind it."""
+    text = getattr(error, "message", None) or str(error)
+    return re.sub(r"^\{\{.*?\}\} |(?s: \[Op:.*)", "", text.strip())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 import types
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 from absl import flags as absl_flags
 
 import main
+from data import records
 from errors import UserError
 from flags import definitions
 from tests.flags.parsing import ROOT, parsed
@@ -122,6 +126,41 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys):
     code, _ = start(monkeypatch, interrupt, *PARTS["train"])
     assert code == 130
     assert capsys.readouterr().err == "interrupted; the same command continues\n"
+
+
+def test_sigterm_is_one_line_and_leaves_nothing_half_written(monkeypatch, capsys, tmp_path):
+    def be_ended(config):
+        with records.whole_file(str(tmp_path / "shard")) as temporary:
+            open(temporary, "w").close()
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+
+    before = signal.getsignal(signal.SIGTERM)
+    code, _ = start(monkeypatch, be_ended, *PARTS["train"])
+    assert code == 143
+    assert capsys.readouterr().err == "ended by SIGTERM; the same command continues\n"
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_what_a_filesystem_says_is_one_line(monkeypatch, capsys):
+    def fail(config):
+        open("/nowhere/to/be/found").close()
+
+    code, _ = start(monkeypatch, fail, *PARTS["train"])
+    assert code == 2
+    assert capsys.readouterr().err.startswith("error: /nowhere/to/be/found: No such file or directory; check the path")
+
+
+def test_a_storage_out_of_reach_stops_before_tensorflow_is_imported(monkeypatch, capsys):
+    monkeypatch.setattr(main.remote.check_reachable, "__defaults__", (socket_that_fails, {}))
+    code, asked = start(monkeypatch, lambda config: None, "--model_dir=gs://b/m", "--label_data_dir=l")
+    assert (code, asked) == (2, [])
+    assert capsys.readouterr().err.startswith("error: --model_dir: cannot reach gs://b/m: no connection to")
+
+
+def socket_that_fails(*_, **__):
+    raise OSError(101, "Network is unreachable")
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):

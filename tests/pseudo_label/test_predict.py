@@ -1,0 +1,228 @@
+"""Prediction in real processes: killed and continued, shared by workers, on two devices; and what ends it with one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data import records
+from data.streams import Pipeline
+from efficientnet.model import EfficientNet
+from efficientnet.variants import ModelConfig
+from errors import UserError
+from flags.config import DeviceConfig, PredictConfig
+from pseudo_label import predict
+from reporting.numbers import read_predictions
+from training import checkpoints, strategy
+
+SHARDS, IN_A_SHARD, PIXELS = 4, 5, 16
+BATCH = 3  # no divisor of a shard, so that batches span shards and the last one is short
+KILL_AT = 13  # in the middle of the third shard
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Images in four shards, and a network's checkpoint."""
+    made = tmp_path_factory.mktemp("predict")
+    generator = np.random.default_rng(0)
+    for shard in range(SHARDS):
+        images = generator.integers(0, 256, [IN_A_SHARD, PIXELS, PIXELS, 3], np.uint8)
+        examples = [records.unlabeled_example(tf.io.encode_png(image).numpy()) for image in images]
+        records.write_shard(str(made / "images" / records.shard_name("train", shard, SHARDS)), examples)
+    checkpoints.write(str(made / "model.ckpt-0"), dict(EfficientNet(model_config()).named_variables()))
+    return made
+
+
+def model_config() -> ModelConfig:
+    return ModelConfig("efficientnet-b0", 7, small_image_model=True, width_coefficient=0.1, depth_coefficient=0.1)
+
+
+def config_for(folder, output_dir) -> PredictConfig:
+    return PredictConfig(
+        "predict",
+        model_config(),
+        str(folder / "model.ckpt-0"),
+        str(folder / "images"),
+        str(output_dir),
+        PIXELS,
+        num_shards=SHARDS,
+        shard_ids=None,
+        batch_size=BATCH,
+        samples_per_class=0,
+        use_averages=False,
+        device=DeviceConfig(use_tpu=False),
+    )
+
+
+def start(configs, folder, *options, environment=()):
+    paths = []
+    for number, config in enumerate(configs):
+        paths.append(str(folder / f"config-{number}-{len(os.listdir(folder))}.pickle"))
+        with open(paths[-1], "wb") as file:
+            pickle.dump(config, file)
+    command = [sys.executable, "-m", "tests.pseudo_label.predict_worker", *paths, *options]
+    return subprocess.Popen(
+        command, env={**os.environ, **dict(environment)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(process, code=0):
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == code, output[-3000:]
+    return output
+
+
+def contents(output_dir):
+    return {name: (output_dir / name).read_bytes() for name in sorted(os.listdir(output_dir))}
+
+
+def labels(output_dir):
+    """float32 [N, C] of all shards."""
+    names = [records.shard_name("train", shard, SHARDS) for shard in range(SHARDS)]
+    return np.concatenate([read_predictions(str(output_dir), name, 7) for name in names])
+
+
+@pytest.fixture(scope="module")
+def whole(folder, tmp_path_factory):
+    """The predictions of one process that nothing disturbs."""
+    output_dir = tmp_path_factory.mktemp("whole") / "out"
+    output = finish(start([config_for(folder, output_dir)], output_dir.parent))
+    assert re.search(r"^predict: 20 images, [\d.]+ images/s, [\d.]+ of [\d.]+ s lost to input$", output, re.MULTILINE)
+    return output_dir
+
+
+def test_killed_in_a_shard_it_redoes_that_shard_and_gives_the_same_bytes(folder, whole, tmp_path):
+    output_dir = tmp_path / "out"
+    config = config_for(folder, output_dir)
+    finish(start([config], tmp_path, f"--kill_at={KILL_AT}"), -signal.SIGKILL)
+    left = contents(output_dir)
+    assert [name for name in left if name.endswith(".txt")] == [f"info-0000{n}-of-00004-00000.txt" for n in range(2)]
+    assert sum(records.is_temporary(name) for name in left) == 1
+    output = finish(start([config], tmp_path))
+    assert "predict: 10 images, " in output
+    assert "(2 shards were finished before)" in output
+    assert contents(output_dir) == contents(whole)
+
+
+def test_workers_of_tf_config_share_the_shards_without_talking_to_each_other(folder, whole, tmp_path):
+    output_dir = tmp_path / "out"
+    # Nobody listens there: a process that waited for the other would not end.
+    cluster = {"chief": ["127.0.0.1:9"], "worker": ["127.0.0.1:10", "127.0.0.1:11"]}
+    tasks = [("chief", 0), ("worker", 0), ("worker", 1)]
+    processes = []
+    for kind, index in tasks:
+        described = json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})
+        config = config_for(folder, output_dir)
+        processes.append(start([config], tmp_path, environment={"TF_CONFIG": described}.items()))
+    counts = [re.search(r"predict: (\d+) images", finish(process))[1] for process in processes]
+    assert counts == ["10", "5", "5"]
+    assert list(contents(output_dir)) == list(contents(whole))
+    np.testing.assert_allclose(labels(output_dir), labels(whole), rtol=1e-4, atol=1e-6)
+
+
+def test_replicas_of_each_shard_and_two_devices_give_what_one_gives(folder, whole, tmp_path):
+    output_dir = tmp_path / "shared"
+    config = config_for(folder, output_dir)
+    shares = [dataclasses.replace(config, total_replicas=3, worker_id=worker) for worker in range(3)]
+    mirrored = config_for(folder, tmp_path / "two")
+    finish(start([*shares, mirrored], tmp_path, "--devices=2"))
+    assert len(contents(output_dir)) == 2 * 3 * SHARDS
+    np.testing.assert_allclose(labels(output_dir), labels(whole), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(labels(tmp_path / "two"), labels(whole), rtol=1e-4, atol=1e-6)
+
+
+# --- in this process ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("replicas", "hosts"), [(1, 1), (4, 1), (4, 2)])
+def test_hosts_share_every_step(folder, replicas, hosts):
+    files = records.find_shards(str(folder / "images"), "train-*", "unlabel_data_dir")
+    seen = []
+    for host in range(hosts):
+        batches = predict.prediction_stream(
+            files, PIXELS, True, BATCH, (0, 1), replicas=replicas, pipeline=Pipeline(host, hosts)
+        )
+        own = list(batches.as_numpy_iterator())
+        steps = -(-SHARDS * IN_A_SHARD // (BATCH * replicas))
+        assert len(own) == steps * replicas // hosts
+        seen += [
+            (int(file), int(number))
+            for batch in own
+            for file, number, weight in zip(batch["file"], batch["number"], batch["weight"])
+            if weight
+        ]
+    assert sorted(seen) == [(shard, number) for shard in range(SHARDS) for number in range(IN_A_SHARD)]
+
+
+def test_an_input_file_that_vanishes_is_named_and_finished_shards_stay(folder, tmp_path, monkeypatch):
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in os.listdir(folder / "images"):
+        os.link(folder / "images" / name, images / name)
+    output_dir = tmp_path / "out"
+    config = dataclasses.replace(config_for(folder, output_dir), input_dir=str(images))
+    vanishing = images / records.shard_name("train", 3, SHARDS)
+    expected = predict._expected
+
+    def count_then_remove(*values):
+        total = expected(*values)
+        vanishing.unlink()
+        return total
+
+    monkeypatch.setattr(predict, "_expected", count_then_remove)
+    with pytest.raises(
+        UserError, match=r"train-00003-of-00004: the file is gone; put it back and run the same command"
+    ):
+        predict.predict(config)
+    monkeypatch.undo()
+    assert not any(records.is_temporary(name) for name in os.listdir(output_dir))
+    os.link(folder / "images" / vanishing.name, vanishing)
+    summary = predict.predict(config)
+    assert summary.images + IN_A_SHARD * summary.skipped_shards == SHARDS * IN_A_SHARD
+
+
+def test_a_full_disk_is_one_line_and_leaves_finished_shards_whole(folder, whole, tmp_path, monkeypatch):
+    output_dir = tmp_path / "out"
+    config = config_for(folder, output_dir)
+    names = iter("abcdefgh")
+    monkeypatch.setattr(records.uuid, "uuid4", lambda: type("Name", (), {"hex": next(names)}))
+    full = output_dir / (records.prediction_name("train", 1, SHARDS, 0) + ".writing-c")
+    output_dir.mkdir()
+    # The second shard's temporary file (the first shard and its count take a and b) lies on a device without room.
+    full.symlink_to("/dev/full")
+    monkeypatch.setattr(predict, "_remove_unfinished", lambda path: None)
+    with pytest.raises(UserError) as error:
+        predict.predict(config)
+    assert str(error.value) == (
+        f"--output_dir: cannot write {output_dir}/train-info-00001-of-00004-00000: No space left on device; make room or "
+        "name another folder, and run the same command again"
+    )
+    expected = {name: text for name, text in contents(whole).items() if "00000-of-00004-00000" in name}
+    assert contents(output_dir) == expected
+
+
+@pytest.mark.parametrize("below", ["", "out"])
+def test_a_file_in_the_way_of_the_output_is_one_line(folder, tmp_path, below):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    with pytest.raises(UserError, match=r"^--output_dir: cannot write .*file.*; make room or name another folder"):
+        predict.predict(config_for(folder, blocked / below))
+
+
+def test_a_tf_config_that_says_nothing_of_this_process_is_one_line(monkeypatch):
+    for text in ("{", '{"cluster": {"worker": ["a:1", "b:1"]}}', '{"cluster": {"worker": ["a:1", "b:1"]}, "task": 3}'):
+        monkeypatch.setenv("TF_CONFIG", text)
+        with pytest.raises(UserError, match=r"^TF_CONFIG: got \{.*, expected .* with one of the workers listed$"):
+            strategy.place_in_cluster()
+    monkeypatch.setenv("TF_CONFIG", "")
+    assert strategy.place_in_cluster() == Pipeline(0, 1)
