@@ -119,6 +119,7 @@ OURS: dict[str, Any] = {
     "export_tf1": False,
     "beam_args": [],
     "remat": False,
+    "store_top_k": 0,
 }
 
 

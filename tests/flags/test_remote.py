@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import pytest
 
 from errors import UserError
@@ -38,7 +36,7 @@ def test_a_storage_that_answers_is_asked_once_and_let_go():
 
     def connect(host, timeout):
         asked.append((host, timeout))
-        return contextlib.closing(open(__file__)).thing
+        return open(__file__)
 
     remote.check_reachable(parsed("--model_dir=gs://bucket/x", "--data_dir=gs://bucket/y"), connect, {})
     assert asked == [(("storage.googleapis.com", 443), 10)]

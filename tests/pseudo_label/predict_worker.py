@@ -10,6 +10,7 @@ import itertools
 import os
 import pickle
 import signal
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
@@ -36,10 +37,10 @@ def main() -> None:
     if arguments.kill_at:
         written, make = itertools.count(1), records.prediction_example
 
-        def make_or_die(*values: object) -> bytes:
+        def make_or_die(probabilities: Any, top_k: int = 0) -> bytes:
             if next(written) == arguments.kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return make(*values)
+            return make(probabilities, top_k)
 
         records.prediction_example = make_or_die
     for path in arguments.configs:

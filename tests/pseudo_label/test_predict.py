@@ -124,7 +124,7 @@ def test_workers_of_tf_config_share_the_shards_without_talking_to_each_other(fol
         described = json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})
         config = config_for(folder, output_dir)
         processes.append(start([config], tmp_path, environment={"TF_CONFIG": described}.items()))
-    counts = [re.search(r"predict: (\d+) images", finish(process))[1] for process in processes]
+    counts = [re.findall(r"predict: (\d+) images", finish(process))[0] for process in processes]
     assert counts == ["10", "5", "5"]
     assert list(contents(output_dir)) == list(contents(whole))
     np.testing.assert_allclose(labels(output_dir), labels(whole), rtol=1e-4, atol=1e-6)

@@ -106,9 +106,9 @@ def assert_same_trajectory(one, other):
     assert read(one, "evaluations.jsonl")[-1]["num_images"] == 21
 
 
-def test_two_replicas_under_mirrored_strategy(config, one_device, tmp_path):
+def test_two_replicas_under_mirrored_strategy_with_rematerialisation(config, one_device, tmp_path):
     model_dir = str(tmp_path / "two")
-    finish(start(config, model_dir, devices=2))
+    finish(start(dataclasses.replace(config, rematerialise=True), model_dir, devices=2))
     assert_same_trajectory(one_device, model_dir)
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import shutil
+from typing import Any
 
 import pytest
 import tensorflow as tf
@@ -42,7 +43,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole_and_the_run_continues(data
     whole = make_config(data_dir, str(tmp_path / "whole"))
     trainer.run(whole)
     write = checkpoints.write
-    limits = [contextlib.nullcontext(), files_limited_to(4096)]
+    limits: list[Any] = [contextlib.nullcontext(), files_limited_to(4096)]
 
     def write_limited(*arguments):
         with limits.pop(0):
@@ -57,7 +58,9 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole_and_the_run_continues(data
     assert "\n" not in message
     assert checkpoints.list_own(config.model_dir) == [3]
     assert not any(records.is_temporary(name) for name in os.listdir(config.model_dir))
-    assert trainer.run(config)["step"] == STEPS
+    result = trainer.run(config)
+    assert result is not None
+    assert result["step"] == STEPS
     assert_same_tensors(config.model_dir, whole.model_dir)
 
 

@@ -6,6 +6,7 @@ Every variant is lowered at a tenth of its width and a fifth of its depth; NOISY
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Optional
@@ -192,6 +193,7 @@ class Counter:
         self.calls = 0
         method = getattr(owner, name)
 
+        @functools.wraps(method)
         def counted(*arguments: Any, **named: Any) -> Any:
             self.calls += 1
             return method(*arguments, **named)
