@@ -6,7 +6,6 @@ Every variant is lowered at a tenth of its width and a fifth of its depth; NOISY
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Optional
@@ -193,7 +192,6 @@ class Counter:
         self.calls = 0
         method = getattr(owner, name)
 
-        @functools.wraps(method)
         def counted(*arguments: Any, **named: Any) -> Any:
             self.calls += 1
             return method(*arguments, **named)
@@ -209,7 +207,14 @@ def test_a_run_traces_each_step_once(data_dir, tmp_path, monkeypatch):
     assert result is not None
     assert result["num_images"] == 21  # in batches of 8, so that the last one is short
     assert (steps.calls, evaluations.calls) == (1, 1)
-    networks = Counter(monkeypatch, EfficientNet, "call")
+    networks = []
+    call = EfficientNet.call
+
+    def counted(self: EfficientNet, images: tf.Tensor, forward: Any = None) -> tf.Tensor:  # Keras reads the signature
+        networks.append(self)
+        return call(self, images, forward)
+
+    monkeypatch.setattr(EfficientNet, "call", counted)
     predicting = PredictConfig(
         "traced",
         config.model,
@@ -225,7 +230,7 @@ def test_a_run_traces_each_step_once(data_dir, tmp_path, monkeypatch):
     )
     summary = predict.predict(predicting)
     assert summary.images % 7
-    assert networks.calls == 1
+    assert len(networks) == 1
 
 
 def test_every_stream_has_static_shapes(data_dir):
