@@ -67,17 +67,16 @@ def randaugment(
     image = tf.convert_to_tensor(image, tf.uint8)
     names = OPS if cutout else OPS[:-1]
     uniform = _uniform(seed, layers)
-    indices = _to_index(uniform[:, 0], len(names))
-    for layer in range(layers):
-        draw = _Draw(
-            level=magnitude,
-            negate=uniform[layer, 1] < 0.5,
-            center=random_center(image, uniform[layer, 2:]),
-            cutout_const=cutout_const,
-            translate_const=translate_const,
-        )
+
+    # A function of its own, so that the ops are traced once and not once a layer.
+    @functools.partial(tf.function, experimental_attributes={"_noinline": True})
+    def apply_drawn(image: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+        draw = _Draw(magnitude, uniform[1] < 0.5, random_center(image, uniform[2:]), cutout_const, translate_const)
         branches = [functools.partial(_apply, name, image, draw) for name in names]
-        image = tf.switch_case(indices[layer], branches)
+        return tf.switch_case(_to_index(uniform[0], len(names)), branches)
+
+    for layer in range(layers):
+        image = apply_drawn(image, uniform[layer])
     return image
 
 
@@ -238,17 +237,16 @@ def _brightness(image: tf.Tensor, draw: _Draw) -> tf.Tensor:
 
 
 def _sharpness(image: tf.Tensor, draw: _Draw) -> tf.Tensor:
-    rows = tf.cast(_as_rows(image), tf.float32)
+    rows = _as_rows(image)
     # The three columns of the kernel lie side by side, so that a row's values are the convolution's many channels: as an
     # image of three channels it would take longer. The order of the additions, and so every bit, is the same.
-    columns = tf.stack([rows[:, :-6], rows[:, 3:-3], rows[:, 6:]], 1)
+    columns = tf.cast(tf.stack([rows[:, :-6], rows[:, 3:-3], rows[:, 6:]], 1), tf.float32)
     kernel = tf.constant([[1, 1, 1], [1, 5, 1], [1, 1, 1]], tf.float32) / 13.0
     kernel = tf.tile(kernel[:, :, None, None], [1, 1, tf.shape(columns)[2], 1])
-    smooth = tf.nn.depthwise_conv2d(columns[None], kernel, [1, 1, 1, 1], "VALID")[0, :, 0]
-    smooth = tf.floor(_clip(smooth))
-    inside = tf.concat([rows[1:-1, :3], smooth, rows[1:-1, -3:]], 1)
-    sharp = _blend(tf.concat([rows[:1], inside, rows[-1:]], 0), rows, draw.factor)
-    return tf.reshape(sharp, tf.shape(image))
+    smooth = tf.floor(tf.nn.depthwise_conv2d(columns[None], kernel, [1, 1, 1, 1], "VALID")[0, :, 0])
+    inside = _blend(smooth, tf.cast(rows[1:-1, 3:-3], tf.float32), draw.factor)
+    middle = tf.concat([rows[1:-1, :3], inside, rows[1:-1, -3:]], 1)
+    return tf.reshape(tf.concat([rows[:1], middle, rows[-1:]], 0), tf.shape(image))
 
 
 def _cutout(image: tf.Tensor, draw: _Draw) -> tf.Tensor:
