@@ -268,11 +268,17 @@ class ClassifyConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RoundConfig:
-    """One round: the teacher predicts, the records are balanced, the student trains."""
+    """One round: the teacher predicts, the records are balanced, the student trains and is perhaps finetuned."""
 
     predict: PredictConfig
     balance: BalanceConfig
     student: TrainConfig
+    finetune: Optional[TrainConfig] = None
+
+    @property
+    def outcome(self) -> TrainConfig:
+        """The training whose network is the next round's teacher."""
+        return self.finetune or self.student
 
 
 @dataclasses.dataclass(frozen=True)

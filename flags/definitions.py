@@ -272,6 +272,13 @@ def _unlabeled(group: _Group) -> None:
         "balancing); FLAG=default undoes the command line's value. The teacher is --model_name. "
         "[ours]",
     )
+    group.text(
+        "finetune",
+        None,
+        "iterate: after each student, train on from its weights on the labeled images alone, with the student's flags but "
+        "these: FLAG=VALUE[:FLAG=VALUE]*, e.g. input_image_size=800:train_last_step_num=938:fix_layer_num=28:remove_aug=true. "
+        "What comes out is the next teacher. A round may end with :finetune=... of its own, or :finetune=none. [ours]",
+    )
 
 
 def _noise(group: _Group) -> None:

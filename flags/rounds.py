@@ -1,16 +1,19 @@
 """`--mode=iterate`: the grammar of --rounds, and the config of every stage, all made before anything runs.
 
     --rounds=efficientnet-b0:4,efficientnet-b1:4:dropout_rate=0.3     MODEL:UNLABEL_RATIO[:FLAG=VALUE]*
+    --finetune=input_image_size=300:train_last_step_num=500           FLAG=VALUE[:FLAG=VALUE]*
 
 The teacher is what the command line's own flags describe; a student has the same flags but for its model, its ratio and its
-FLAG=VALUE. Where the stages' folders lie is written at the head of `pseudo_label/rounds.py`.
+FLAG=VALUE; a finetuned network has its student's, but no unlabeled images, and the FLAG=VALUE of --finetune. A round may end
+with a `:finetune=` of its own, which takes all that follows, or with `:finetune=none`. Where the stages' folders lie is written at the head of
+`pseudo_label/rounds.py`.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Optional
 
 from absl import flags
@@ -31,19 +34,31 @@ DECIDED_HERE = (
     "teacher_model_name", "teacher_model_path", "shard_id", "worker_id", "total_replicas", "reassign_label",
     "only_get_stats",
 )  # fmt: skip
+NONE = "none"
+# A finetuned network is the student's, from the student's weights.
+OF_THE_STUDENT = ("init_model", "init_model_path", "reset_head", "width_coefficient", "depth_coefficient")
 # What holds for a whole run: a round may not say it either.
 OF_THE_RUN = (
-    "mode", "rounds", "work_dir", "data_dir", "label_data_dir", "unlabel_data_dir", "task_name", "model_name",
+    "mode", "rounds", "finetune", "work_dir", "data_dir", "label_data_dir", "unlabel_data_dir", "task_name", "model_name",
     "num_label_classes", "small_image_model", "num_shards", "file_prefix",
 )  # fmt: skip
 
 
+Changes = dict[str, Optional[str]]
+
+
 class Round(NamedTuple):
-    """One student as --rounds describes it; `changes` are flags and their texts, None for the flag's default."""
+    """One student as --rounds describes it.
+
+    Attributes:
+      changes: flags and their texts, None for the flag's default.
+      finetune: the round's own --finetune; None for the command line's.
+    """
 
     model_name: str
     unlabel_ratio: float
-    changes: dict[str, Optional[str]]
+    changes: Changes
+    finetune: Optional[str] = None
 
 
 def iterate_config(values: FlagValues, command: str = "") -> IterateConfig:
@@ -81,7 +96,7 @@ def iterate_config(values: FlagValues, command: str = "") -> IterateConfig:
             stages.append(_round_config(override(values, common), this, number, folder, images, network))
         except UserError as error:
             raise UserError(f"--rounds: round {number}: {error}") from error
-        network = stages[-1].student
+        network = stages[-1].outcome
     return IterateConfig(work_dir, teacher, tuple(stages), prepare, command)
 
 
@@ -93,32 +108,59 @@ def parse_rounds(text: str) -> list[Round]:
     """
     found = []
     for number, item in enumerate(text.split(","), start=1):
-        parts = item.strip().split(":")
-        if len(parts) < 2:
-            raise _wrong(number, item, "expected MODEL:UNLABEL_RATIO, e.g. efficientnet-b0:4")
-        if parts[0] not in VARIANTS:
-            raise _wrong(number, parts[0], f"expected one of {', '.join(VARIANTS)}")
         try:
-            ratio = float(parts[1])
-        except ValueError:
-            ratio = 0.0
-        if not 0 < ratio < float("inf"):
-            raise _wrong(number, parts[1], "expected an unlabeled ratio above 0")
-        found.append(Round(parts[0], ratio, dict(_change(number, part) for part in parts[2:])))
+            found.append(_round(item.strip()))
+        except UserError as error:
+            raise UserError(f"--rounds: round {number}: {error}") from error
     return found
 
 
-def _change(number: int, part: str) -> tuple[str, Optional[str]]:
+def _round(text: str) -> Round:
+    before, own, finetune = text.partition(":finetune=")
+    name, *parts = before.split(":")
+    if not parts:
+        raise _wrong(text, "expected MODEL:UNLABEL_RATIO, e.g. efficientnet-b0:4")
+    if name not in VARIANTS:
+        raise _wrong(name, f"expected one of {', '.join(VARIANTS)}")
+    try:
+        ratio = float(parts[0])
+    except ValueError:
+        ratio = 0.0
+    if not 0 < ratio < float("inf"):
+        raise _wrong(parts[0], "expected an unlabeled ratio above 0")
+    return Round(name, ratio, _changes(parts[1:]), finetune if own else None)
+
+
+def parse_finetune(text: str) -> Optional[Changes]:
+    """Reads --finetune; None where nothing is to be finetuned.
+
+    Raises:
+      UserError: not the grammar, or a flag that finetuning cannot change.
+    """
+    if text in ("", NONE):
+        return None
+    changes = _changes(text.split(":"))
+    for name in OF_THE_STUDENT:
+        if name in changes:
+            raise _wrong(name, "which the student decides; leave it out")
+    return changes
+
+
+def _changes(parts: Sequence[str]) -> Changes:
+    return dict(_change(part) for part in parts)
+
+
+def _change(part: str) -> tuple[str, Optional[str]]:
     name, equals, value = part.partition("=")
     if not equals:
-        raise _wrong(number, part, "expected FLAG=VALUE, e.g. dropout_rate=0.3")
+        raise _wrong(part, "expected FLAG=VALUE, e.g. dropout_rate=0.3")
     if name in DECIDED_HERE or name in OF_THE_RUN:
-        raise _wrong(number, part, f"--{name} cannot differ between rounds")
+        raise _wrong(part, f"--{name} cannot differ between rounds")
     return name, None if value == DEFAULT else value
 
 
-def _wrong(number: int, got: str, expected: str) -> UserError:
-    return UserError(f"--rounds: round {number}: got {got!r}, {expected}")
+def _wrong(got: str, expected: str) -> UserError:
+    return UserError(f"got {got!r}, {expected}")
 
 
 def override(values: FlagValues, changes: Mapping[str, Optional[str]]) -> FlagValues:
@@ -188,7 +230,30 @@ def _round_config(
         ),
         build.balance_config(balancing, f"round {number} balance"),
         build.train_config(student, f"round {number} student"),
+        _finetune_config(student, this, number, folder),
     )
+
+
+def _finetune_config(student: FlagValues, this: Round, number: int, folder: str) -> Optional[TrainConfig]:
+    try:
+        changes = parse_finetune(student.finetune or "" if this.finetune is None else this.finetune)
+        if changes is None:
+            return None
+        values = override(
+            student,
+            {
+                "unlabel_ratio": None,
+                "unlabel_data_dir": None,
+                "reset_head": None,
+                **changes,
+                "init_model": "true",
+                "init_model_path": student.model_dir,
+                "model_dir": os.path.join(folder, "finetuned"),
+            },
+        )
+        return build.train_config(values, f"round {number} finetune")
+    except UserError as error:
+        raise UserError(f"--finetune: {error}") from error
 
 
 def notices(config: IterateConfig) -> list[str]:
@@ -206,7 +271,7 @@ def notices(config: IterateConfig) -> list[str]:
                 f"smaller than its teacher ({teacher.model.name}, {before[0]} blocks, {before[1]} head channels); Noisy "
                 "Student wants an equal or larger one"
             )
-        teacher = student
+        teacher = this.outcome
     return lines
 
 

@@ -7,6 +7,7 @@ Stages and their folders under the work_dir:
   roundN/predict   roundN/predictions/    soft labels
   roundN/balance   roundN/balanced/       filtered, balanced records
   roundN/student   roundN/student/        model_dir
+  roundN/finetune  roundN/finetuned/      model_dir (only with --finetune)
   report           report/                report.md, results.json, plots
 
 `manifest.json` says which stages are done and with which settings.
@@ -59,6 +60,8 @@ def stages(config: IterateConfig) -> list[Stage]:
             Stage(f"round{number}/balance", balance, this.balance),
             Stage(f"round{number}/student", trainer.run, this.student),
         ]
+        if this.finetune is not None:
+            found.append(Stage(f"round{number}/finetune", trainer.run, this.finetune))
     return found
 
 
@@ -88,6 +91,7 @@ def iterate(config: IterateConfig) -> dict[str, Any]:
         config.work_dir,
         len(config.rounds),
         config.teacher.data.task.class_names,
+        finetuned=[number for number, this in enumerate(config.rounds, start=1) if this.finetune is not None],
         data_dir=os.path.dirname(config.teacher.data.label_data_dir.split(";")[0]),
         command=config.command,
         seed=config.teacher.data.seed,

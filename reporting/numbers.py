@@ -9,7 +9,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -25,7 +25,9 @@ MAX_BINS = 20
 DECIMALS = 6
 
 
-def collect(work_dir: str, num_rounds: int, class_names: Sequence[str], data_dir: str) -> dict[str, Any]:
+def collect(
+    work_dir: str, num_rounds: int, class_names: Sequence[str], data_dir: str, finetuned: Collection[int] = ()
+) -> dict[str, Any]:
     """Every number of the report, JSON-able and rounded.
 
     Args:
@@ -33,36 +35,52 @@ def collect(work_dir: str, num_rounds: int, class_names: Sequence[str], data_dir
       num_rounds: how many rounds to read.
       class_names: one a class, or empty.
       data_dir: holds task.json, and unlabeled/labels_for_report.json where true labels are known.
+      finetuned: the rounds whose student was finetuned.
 
     Raises:
       UserError: true labels that do not fit the predictions.
     """
     described = read_json(os.path.join(work_dir, "teacher", "model.json")) or {}
     task = read_json(os.path.join(data_dir, TASK_FILE)) or described.get("task") or {}
-    networks = [network(os.path.join(work_dir, "teacher"), "teacher")]
+    networks = [network(work_dir, 0)]
+    labeled_by = []
     for number in range(1, num_rounds + 1):
-        networks.append(network(os.path.join(work_dir, f"round{number}", "student"), f"student {number}"))
+        labeled_by.append(networks[-1]["name"])
+        networks.append(network(work_dir, number))
+        if number in finetuned:
+            networks.append(network(work_dir, number, finetuned=True))
     baseline = networks[0]["test"]
     for each in networks[1:]:
         if baseline and each["test"]:
             each["gain"] = each["test"]["accuracy"] - baseline["accuracy"]
     truth = read_json(os.path.join(data_dir, "unlabeled", "labels_for_report.json"))
     rounds = [
-        pseudo_labels(os.path.join(work_dir, f"round{number}"), number, networks[number - 1]["name"], truth)
-        for number in range(1, num_rounds + 1)
+        pseudo_labels(os.path.join(work_dir, f"round{number}"), number, name, truth)
+        for number, name in enumerate(labeled_by, start=1)
     ]
     task_numbers = {"name": task.get("name"), "num_images": task.get("num_images", {})}
     return rounded({"task": task_numbers, "class_names": list(class_names), "networks": networks, "rounds": rounds})
 
 
-def network(model_dir: str, name: str) -> dict[str, Any]:
-    """What a model_dir says of its network: architecture, last logged training numbers, test accuracy and its history."""
+def model_dir_of(work_dir: str, number: int, finetuned: bool = False) -> str:
+    """Where a round's network lies; round 0 is the teacher."""
+    if not number:
+        return os.path.join(work_dir, "teacher")
+    return os.path.join(work_dir, f"round{number}", "finetuned" if finetuned else "student")
+
+
+def network(work_dir: str, number: int, finetuned: bool = False) -> dict[str, Any]:
+    """What a round's model_dir says of its network (round 0: the teacher's): architecture, last logged training numbers,
+    test accuracy and its history."""
+    model_dir = model_dir_of(work_dir, number, finetuned)
     model = read_json(os.path.join(model_dir, "model.json")) or {}
     evaluation = read_json(os.path.join(model_dir, "evaluation.json"))
     logged = training_log(model_dir)
     keys = ("step", "learning_rate", "loss", "labeled_loss", "unlabeled_loss", "labeled_accuracy")
     return {
-        "name": name,
+        "name": f"student {number}{' finetuned' if finetuned else ''}" if number else "teacher",
+        "round": number,
+        "finetuned": finetuned,
         "model": model.get("model", {}).get("name"),
         "image_size": model.get("image_size"),
         "gain": None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Optional
 
 import tensorflow as tf
@@ -22,6 +22,7 @@ def write_report(
     num_rounds: int,
     class_names: Sequence[str] = (),
     *,
+    finetuned: Collection[int] = (),
     data_dir: Optional[str] = None,
     command: str = "",
     has_images: bool = True,
@@ -33,6 +34,7 @@ def write_report(
       work_dir: the run's folder.
       num_rounds: rounds that are finished.
       class_names: one a class, or empty.
+      finetuned: the rounds whose student was finetuned.
       data_dir: the task's folder, for task.json and the true labels of unlabeled images; `<work_dir>/data` by default.
       command: the command line of the run, for the section on reproducing it.
       has_images: whether to draw the mosaic of pseudo-labeled images.
@@ -41,7 +43,8 @@ def write_report(
     Raises:
       UserError: artefacts that do not fit together.
     """
-    results = numbers.collect(work_dir, num_rounds, class_names, data_dir or os.path.join(work_dir, "data"))
+    data_dir = data_dir or os.path.join(work_dir, "data")
+    results = numbers.collect(work_dir, num_rounds, class_names, data_dir, finetuned)
     report_dir = os.path.join(work_dir, REPORT_DIR)
     pictures = _training_plots(work_dir, results["networks"])
     if any(each["test"] for each in results["networks"]):
@@ -63,9 +66,8 @@ def write_report(
 
 def _training_plots(work_dir: str, networks: Sequence[dict[str, Any]]) -> dict[str, bytes]:
     pictures = {}
-    for number, network in enumerate(networks):
-        model_dir = os.path.join(work_dir, f"round{number}", "student") if number else os.path.join(work_dir, "teacher")
-        log = numbers.training_log(model_dir)
+    for network in networks:
+        log = numbers.training_log(numbers.model_dir_of(work_dir, network["round"], network["finetuned"]))
         if log:
             pictures[_training_name(network)] = plots.training(network, log)
     return pictures
@@ -140,17 +142,22 @@ def _opening(results: dict[str, Any]) -> str:
         "",
         f"The teacher{_architecture(networks[0])} learned from {labeled} alone.",
     ]
-    for pseudo, student in zip(results["rounds"], networks[1:]):
+    for pseudo in results["rounds"]:
+        student, *finetuned = (each for each in networks if each["round"] == pseudo["round"])
         balance = pseudo["balance"]
         name = _capital(student["name"])
         if balance is None:
             lines.append(f"{name}{_architecture(student)} learned from the labels of {_the(pseudo['labeled_by'])}.")
-            continue
-        lines.append(
-            f"{_capital(_the(pseudo['labeled_by']))} then labeled {balance['predictions']:,} images; filtered and balanced "
-            f"they became {balance['records']:,} records of {balance['unique']:,} different images. "
-            f"{name}{_architecture(student)} learned from these and the labeled images together, with noise."
-        )
+        else:
+            lines.append(
+                f"{_capital(_the(pseudo['labeled_by']))} then labeled {balance['predictions']:,} images; filtered and "
+                f"balanced they became {balance['records']:,} records of {balance['unique']:,} different images. "
+                f"{name}{_architecture(student)} learned from these and the labeled images together, with noise."
+            )
+        for each in finetuned:
+            lines.append(
+                f"{_capital(each['name'])}{_architecture(each)} learned on from there, from the labeled images alone."
+            )
     return "\n".join(lines)
 
 

@@ -106,6 +106,7 @@ OURS: dict[str, Any] = {
     "work_dir": None,
     "reset_head": False,
     "rounds": None,
+    "finetune": None,
     "skip_corrupt_records": False,
     "source_dir": None,
     "download": False,

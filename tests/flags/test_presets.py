@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 
@@ -26,20 +27,28 @@ GIVEN = {
 NAMES = sorted(path.stem for path in PRESETS.glob("*.flags"))
 
 
+def iterating(name):
+    given = () if name == "digits" else ("--label_data_dir=labeled", "--unlabel_data_dir=images", "--num_shards=64")
+    return rounds.iterate_config(parsed(f"--flagfile={PRESETS / name}.flags", "--work_dir=work", *given))
+
+
 def trainings(name):
     """The trainings that a preset describes."""
     flagfile = f"--flagfile={PRESETS / name}.flags"
     if "--mode=iterate" in (PRESETS / f"{name}.flags").read_text():
-        config = rounds.iterate_config(parsed(flagfile, "--work_dir=work"))
+        config = iterating(name)
         assert rounds.notices(config) == []
-        return [config.teacher, *(this.student for this in config.rounds)]
+        trained = [config.teacher]
+        for this in config.rounds:
+            trained += [this.student, this.finetune] if this.finetune else [this.student]
+        return trained
     given = next((flags for part, flags in GIVEN.items() if part in name), ())
     return [build.train_config(parsed(flagfile, *FOLDERS, *given))]
 
 
 def test_every_experiment_has_its_preset():
     imagenet = [f"imagenet_b{number}_{who}" for number in range(8) for who in ("student", "teacher")]
-    l2 = ["imagenet_l2_finetune", "imagenet_l2_round1", "imagenet_l2_round2", "imagenet_l2_round3"]
+    l2 = ["imagenet_l2", "imagenet_l2_finetune", "imagenet_l2_round1", "imagenet_l2_round2", "imagenet_l2_round3"]
     assert {"digits", "svhn_teacher", "svhn_student_online", "svhn_student_offline", *imagenet, *l2} <= set(NAMES)
 
 
@@ -123,6 +132,27 @@ def test_the_paper_s_three_rounds_of_l2():
     assert finetune.data.image_size > students[0].data.image_size
     assert finetune.model.fix_layer_num == 28
     assert finetune.init_path == "round/model"
+
+
+def test_the_paper_s_three_rounds_of_l2_in_one_command():
+    """The same trainings as stage by stage."""
+    config = iterating("imagenet_l2")
+    assert (config.teacher.model.name, config.teacher.data.image_size) == ("efficientnet-b7", 600)
+    assert [this.predict.image_size for this in config.rounds] == [600, 800, 800]
+    assert [this.predict.checkpoint for this in config.rounds] == [
+        "work/teacher", "work/round1/finetuned", "work/round2/finetuned"
+    ]  # fmt: skip
+    assert {(this.balance.num_image, this.balance.min_threshold) for this in config.rounds} == {(130000, 0.3)}
+    (alone,) = trainings("imagenet_l2_finetune")
+    for number, this in enumerate(config.rounds, start=1):
+        (student,) = trainings(f"imagenet_l2_round{number}")
+        places = {"label_data_dir": "", "unlabel_data_dir": ""}
+        for ours, expected in ((this.student, student), (this.finetune, alone)):
+            assert ours.model == expected.model
+            assert dataclasses.replace(ours.data, **places) == dataclasses.replace(expected.data, **places)
+        assert this.student.optimizer == student.optimizer
+        # The temperature of soft labels has no meaning without unlabeled images.
+        assert dataclasses.replace(this.finetune.optimizer, teacher_softmax_temp=-1.0) == alone.optimizer
 
 
 # --- command lines of the release ------------------------------------------------------------------------------------

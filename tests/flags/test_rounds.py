@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 
@@ -23,8 +24,13 @@ def iterate(*arguments):
 
 def test_the_grammar():
     first, second = rounds.parse_rounds("efficientnet-b0:4, efficientnet-b1:2.5:dropout_rate=0.3:unl_aug=default")
-    assert first == ("efficientnet-b0", 4.0, {})
-    assert second == ("efficientnet-b1", 2.5, {"dropout_rate": "0.3", "unl_aug": None})
+    assert first == ("efficientnet-b0", 4.0, {}, None)
+    assert second == ("efficientnet-b1", 2.5, {"dropout_rate": "0.3", "unl_aug": None}, None)
+    own, none = rounds.parse_rounds(
+        "efficientnet-b0:4:seed=1:finetune=seed=2:remat=true,efficientnet-b1:4:finetune=none"
+    )
+    assert own == ("efficientnet-b0", 4.0, {"seed": "1"}, "seed=2:remat=true")
+    assert (none.changes, none.finetune) == ({}, "none")
 
 
 def test_every_stage_has_its_folder():
@@ -57,6 +63,37 @@ def test_teacher_and_students_differ_in_what_the_rounds_say():
     assert [each.optimizer.unlabel_ratio for each in networks] == [0, 4, 2.5]
     assert [this.balance.num_image for this in config.rounds] == [5, 7]
     assert all(each.data.augment.enabled for each in networks)
+
+
+def test_each_student_is_finetuned_on_labeled_images_and_then_teaches():
+    config = iterate(
+        "--task_name=svhn", "--label_data_dir=a", "--unlabel_data_dir=b", "--augment_name=v1", "--init_model",
+        "--init_model_path=x", "--reset_head", "--width_coefficient=0.5",
+        "--finetune=train_steps=100:train_last_step_num=50:fix_layer_num=5:remove_aug=true",
+        "--rounds=efficientnet-b0:4:dropout_rate=0.3,efficientnet-b1:2,efficientnet-b1:2:finetune=train_steps=7,"
+        "efficientnet-b1:2:finetune=none",
+    )  # fmt: skip
+    first, second, third, last = config.rounds
+    student, finetuned = first.student, first.finetune
+    assert (finetuned.title, finetuned.model_dir) == ("round 1 finetune", "work/round1/finetuned")
+    assert (finetuned.init_path, finetuned.reset_head) == (student.model_dir, False)
+    assert dataclasses.replace(finetuned.model, fix_layer_num=-1) == student.model
+    assert (finetuned.model.fix_layer_num, finetuned.model.dropout_rate) == (5, 0.3)
+    assert (finetuned.data.unlabel_data_dir, finetuned.optimizer.unlabel_ratio) == ("", 0)
+    assert (finetuned.data.label_data_dir, finetuned.data.remove_aug) == ("a", True)
+    assert (finetuned.optimizer.train_steps, finetuned.optimizer.first_schedule_step) == (100, 50)
+    assert (first.outcome, last.outcome) == (finetuned, last.student)
+    assert (second.predict.checkpoint, second.predict.model) == (finetuned.model_dir, finetuned.model)
+    assert (third.finetune.optimizer.train_steps, third.finetune.model.fix_layer_num) == (7, -1)
+    assert (last.finetune, last.predict.checkpoint) == (None, third.finetune.model_dir)
+
+
+def test_a_finetuned_network_predicts_at_its_own_size(tmp_path):
+    more = ("--task_name=imagenet", "--label_data_dir=a", "--unlabel_data_dir=b", "--input_image_size=64")
+    config = iterate(*more, "--finetune=input_image_size=96", "--rounds=efficientnet-b0:1,efficientnet-b0:1")
+    assert [this.student.data.image_size for this in config.rounds] == [64, 64]
+    assert [this.finetune.data.image_size for this in config.rounds] == [96, 96]
+    assert [this.predict.image_size for this in config.rounds] == [64, 96]
 
 
 def test_default_undoes_the_command_line():
@@ -170,6 +207,22 @@ def test_a_slash_after_the_work_dir_changes_nothing():
         (
             ("--rounds=efficientnet-b0:4,efficientnet-b0:4:final_base_lr=1",),
             "--rounds: round 2: --final_base_lr: got 1, expected less than --base_learning_rate, which is 0.016",
+        ),
+        (
+            (TWO, "--finetune=remove_aug"),
+            "--rounds: round 1: --finetune: got 'remove_aug', expected FLAG=VALUE, e.g. dropout_rate=0.3",
+        ),
+        (
+            (TWO, "--finetune=width_coefficient=2"),
+            "--rounds: round 1: --finetune: got 'width_coefficient', which the student decides; leave it out",
+        ),
+        (
+            (TWO, "--finetune=unlabel_ratio=2"),
+            "--rounds: round 1: --finetune: got 'unlabel_ratio=2', --unlabel_ratio cannot differ between rounds",
+        ),
+        (
+            (TWO + ":finetune=train_steps=-3",),
+            "--rounds: round 2: --finetune: flag --train_steps=-3: expected an integer of at least 1",
         ),
         (
             (TWO, "--unlabel_ratio=3"),

@@ -6,7 +6,9 @@ import dataclasses
 import json
 import os
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from data.config import AugmentConfig, DataConfig
 from data.tasks import TASKS
@@ -23,6 +25,7 @@ from flags.config import (
     TrainConfig,
 )
 from pseudo_label import rounds
+from training import checkpoints
 
 TASK = TASKS["digits"]
 MODEL = ModelConfig("efficientnet-b0", 10, TASK.mean, TASK.std, True, width_coefficient=0.1, depth_coefficient=0.1)
@@ -53,6 +56,16 @@ def training(work_dir, model, folder, unlabeled=""):
     )
 
 
+def finetune_of(work_dir, student, folder):
+    finetune = training(work_dir, dataclasses.replace(student.model, fix_layer_num=1), folder)
+    return dataclasses.replace(
+        finetune,
+        data=dataclasses.replace(finetune.data, remove_aug=True),
+        optimizer=dataclasses.replace(finetune.optimizer, train_last_step_num=2),
+        init_path=student.model_dir,
+    )
+
+
 def one_round(work_dir, number, teacher, teacher_dir):
     folder = os.path.join(work_dir, f"round{number}")
     images = os.path.join(work_dir, "data", "unlabeled")
@@ -79,10 +92,12 @@ def one_round(work_dir, number, teacher, teacher_dir):
 @pytest.fixture
 def config(tmp_path):
     work_dir = str(tmp_path / "work")
+    first = one_round(work_dir, 1, MODEL, "teacher")
+    first = dataclasses.replace(first, finetune=finetune_of(work_dir, first.student, "round1/finetuned"))
     return IterateConfig(
         work_dir,
         training(work_dir, MODEL, "teacher"),
-        (one_round(work_dir, 1, MODEL, "teacher"), one_round(work_dir, 2, LARGER, "round1/student")),
+        (first, one_round(work_dir, 2, first.outcome.model, "round1/finetuned")),
         PrepareConfig("digits", os.path.join(work_dir, "data"), 20, num_test_images=50, num_shards=2),
         command="python main.py --mode=iterate",
     )
@@ -105,9 +120,18 @@ def test_the_whole_loop_continues_where_it_stopped_and_reports(config, monkeypat
 
     results = rounds.iterate(config)
     output = capsys.readouterr().out
-    assert "[4/8] round1/balance: done before" in output
-    assert "[8/8] round2/student\n" in output
+    assert "[4/9] round1/balance: done before" in output
+    assert "[6/9] round1/finetune\n" in output
+    assert "[9/9] round2/student\n" in output
     assert "student 2" in output
+    assert [each["name"] for each in results["networks"]] == [
+        "teacher",
+        "student 1",
+        "student 1 finetuned",
+        "student 2",
+    ]
+    assert [each["labeled_by"] for each in results["rounds"]] == ["teacher", "student 1 finetuned"]
+    assert_finetuned(config)
     report = os.path.join(config.work_dir, "report")
     with open(os.path.join(report, "results.json")) as file:
         text = file.read()
@@ -128,6 +152,21 @@ def test_the_whole_loop_continues_where_it_stopped_and_reports(config, monkeypat
         UserError, match=r"stage round1/balance done with num_image=12, these flags give 11; use another"
     ):
         rounds.iterate(other)
+
+
+def assert_finetuned(config):
+    """It began with the student's averages and left the fixed layers as they were."""
+    student, finetuned = (
+        tf.train.load_checkpoint(checkpoints.latest(each.model_dir))
+        for each in (config.rounds[0].student, config.rounds[0].finetune)
+    )
+    assert (student.get_tensor("global_step"), finetuned.get_tensor("global_step")) == (4, 2)
+    fixed, free = ("efficientnet-b0/blocks_0/conv2d/kernel", "efficientnet-b0/head/conv2d/kernel")
+    average = "/ExponentialMovingAverage"
+    np.testing.assert_array_equal(finetuned.get_tensor(fixed), student.get_tensor(fixed + average))
+    assert not finetuned.has_tensor(fixed + average)
+    moved = np.abs(finetuned.get_tensor(free) - student.get_tensor(free + average)).max()
+    assert 0 < moved < 1
 
 
 def test_first_difference_names_nested_settings():

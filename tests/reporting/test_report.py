@@ -67,6 +67,26 @@ def test_accuracies_intervals_and_gains(written):
     assert first["last_logged"]["step"] == 200
 
 
+def test_a_finetuned_student_stands_beside_it_and_labels_the_next_round(written, tmp_path):
+    folder = copy_of(written, tmp_path)
+    synthetic.write_network(folder / "round1/finetuned", "efficientnet-b0", 445, 500, 200, False, seed=9)
+    path = folder / "round1/finetuned/model.json"
+    path.write_text(path.read_text().replace('"image_size": 16', '"image_size": 24'))
+    results = report.write_report(str(folder), 2, NAMES, finetuned=[1])
+    names = ["teacher", "student 1", "student 1 finetuned", "student 2"]
+    assert [each["name"] for each in results["networks"]] == names
+    assert [each["gain"] for each in results["networks"]] == [None, 0.06, 0.09, 0.12]
+    assert [each["labeled_by"] for each in results["rounds"]] == ["teacher", "student 1 finetuned"]
+    text = (folder / "report/report.md").read_text()
+    assert "| student 1 finetuned | efficientnet-b0 | 89.0 % |" in text
+    assert (
+        "Student 1 finetuned (efficientnet-b0, 24 px) learned on from there, from the labeled images alone.\n"
+        "Student 1 finetuned then labeled 300 images;"
+    ) in text
+    assert "![Training of student 1 finetuned](training-student1finetuned.png)" in text
+    assert (folder / "report/training-student1finetuned.png").stat().st_size > 0
+
+
 def test_pseudo_label_accuracy_by_hand(written):
     folder, results = written
     by_shard = []
