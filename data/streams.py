@@ -332,7 +332,7 @@ def training_stream(
 
     Args:
       data: files and preprocessing.
-      labeled_batch, unlabeled_batch: images of a step over all replicas; multiples of `replicas`. 0 unlabeled: none.
+      labeled_batch, unlabeled_batch: images of a step over all replicas; multiples of `replicas`. 0: none of that kind.
       replicas: replicas over all pipelines; an element has batch / replicas images.
       segments: where the stream starts and how it is cut.
       pipeline: this process's share.
@@ -342,28 +342,29 @@ def training_stream(
     Returns:
       {"labeled": {"image" float32 [B, H, W, 3] in 0..255, "label" int32 [B]}, "unlabeled": {"image" [U, H, W, 3],
       "probabilities" float32 [U, C], "label" int32 [U], or with an online teacher "teacher_image" [U, T, T, 3]}};
-      no "unlabeled" where its batch is 0.
+      without the kind whose batch is 0.
     """
     labeled_files, unlabeled_files = training_files(data, online_teacher)
     num_classes = data.task.num_classes
-    labeled = _images(
-        Shards(labeled_files, 0, data.seed, data.use_cache, skipped),
-        lambda record: parse_labeled(record, num_classes),
-        data,
-        data.augment,
-        (labeled_batch, replicas, segments, pipeline),
-    )
-    if not unlabeled_batch:
-        return labeled.map(lambda batch: {"labeled": batch}).prefetch(tf.data.AUTOTUNE)
-    unlabeled = _images(
-        Shards(unlabeled_files, 1, data.seed, data.use_cache, skipped),
-        parse_unlabeled if online_teacher else lambda record: parse_filtered(record, num_classes),
-        data,
-        data.unlabeled_augment,
-        (unlabeled_batch, replicas, segments, pipeline),
-        teacher_image_size=data.teacher_image_size if online_teacher else None,
-    )
-    return tf.data.Dataset.zip({"labeled": labeled, "unlabeled": unlabeled}).prefetch(tf.data.AUTOTUNE)
+    joined = {}
+    if labeled_batch:
+        joined["labeled"] = _images(
+            Shards(labeled_files, 0, data.seed, data.use_cache, skipped),
+            lambda record: parse_labeled(record, num_classes),
+            data,
+            data.augment,
+            (labeled_batch, replicas, segments, pipeline),
+        )
+    if unlabeled_batch:
+        joined["unlabeled"] = _images(
+            Shards(unlabeled_files, 1, data.seed, data.use_cache, skipped),
+            parse_unlabeled if online_teacher else lambda record: parse_filtered(record, num_classes),
+            data,
+            data.unlabeled_augment,
+            (unlabeled_batch, replicas, segments, pipeline),
+            teacher_image_size=data.teacher_image_size if online_teacher else None,
+        )
+    return tf.data.Dataset.zip(joined).prefetch(tf.data.AUTOTUNE)
 
 
 def _images(

@@ -28,7 +28,15 @@ from flags.config import (
 )
 from flags.definitions import IGNORED
 from flags.folders import count_shards, file_prefix, images_dir, in_data_dir, needed, parse_shard_ids
-from flags.network import Description, check_classes, check_teacher, network_of, task_of, teacher_of
+from flags.network import (
+    Description,
+    check_classes,
+    check_same_architecture,
+    check_teacher,
+    network_of,
+    task_of,
+    teacher_of,
+)
 
 MAX_SPARSE_CLASSES = 1 << 16  # a sparse soft label has two bytes for a class (`data/soft_labels.py`)
 
@@ -55,8 +63,15 @@ def prepare_config(values: FlagValues) -> PrepareConfig:
     )
 
 
-def train_config(values: FlagValues, title: str = "") -> TrainConfig:
-    """For `train`, `eval`, `train_and_eval`, and each network of `iterate`; `title` names it in what is printed.
+def train_config(
+    values: FlagValues, title: str = "", labeled_by: Optional[tuple[ModelConfig, str]] = None
+) -> TrainConfig:
+    """For `train`, `eval`, `train_and_eval`, and each network of `iterate`.
+
+    Args:
+      values: the flags.
+      title: names it in what is printed; default: the mode.
+      labeled_by: the teacher that made the labels on disk, and its checkpoint, where that is known.
 
     Raises:
       UserError: flags that are missing or do not fit together.
@@ -68,6 +83,8 @@ def train_config(values: FlagValues, title: str = "") -> TrainConfig:
     model, image_size = network_of(values, task, described)
     online = train and check_teacher(values)
     teacher, teacher_size = teacher_of(values, model, image_size) if online else (None, None)
+    if teacher:
+        labeled_by = (teacher, values.teacher_model_path)
     unlabeled = _unlabeled_dir(values, online) if train else ""
     split = _eval_split(values, task)
     return TrainConfig(
@@ -79,7 +96,7 @@ def train_config(values: FlagValues, title: str = "") -> TrainConfig:
         device=device_config(values),
         teacher=teacher,
         teacher_path=(values.teacher_model_path or "") if online else "",
-        init_path=_init_path(values) if train else "",
+        init_path=_init_path(values, model, labeled_by) if train else "",
         reset_head=values.reset_head,
         rematerialise=values.remat,
         train=train,
@@ -299,6 +316,10 @@ def _optimizer_config(values: FlagValues, task: Task) -> OptimizerConfig:
         raise UserError(
             f"--train_last_step_num: got {values.train_last_step_num}, expected at most {steps}, --train_steps x --train_ratio"
         )
+    if values.unlabeled_only and not values.unlabel_ratio:
+        raise UserError(
+            "--unlabeled_only is given with --unlabel_ratio=0, which leaves nothing to train on; give the ratio, or leave it out"
+        )
     if values.final_base_lr is not None and values.final_base_lr >= values.base_learning_rate:
         raise UserError(
             f"--final_base_lr: got {values.final_base_lr:g}, expected less than --base_learning_rate, which is "
@@ -318,6 +339,7 @@ def _optimizer_config(values: FlagValues, task: Task) -> OptimizerConfig:
         unlabel_ratio=values.unlabel_ratio,
         teacher_softmax_temp=values.teacher_softmax_temp,
         label_data_sample_prob=values.label_data_sample_prob,
+        unlabeled_only=values.unlabeled_only,
     )
 
 
@@ -380,11 +402,23 @@ def _unlabeled_dir(values: FlagValues, online: bool) -> str:
     )
 
 
-def _init_path(values: FlagValues) -> str:
+def _init_path(values: FlagValues, model: ModelConfig, labeled_by: Optional[tuple[ModelConfig, str]]) -> str:
+    """The checkpoint to start from; "" for none. `labeled_by`: the teacher's network and checkpoint."""
     if values.init_model and not values.init_model_path:
         raise UserError("--init_model is given without --init_model_path; give the checkpoint to start from")
     if values.init_model_path and not values.init_model:
         raise UserError("--init_model_path is given without --init_model; give both, or leave both out")
     if values.reset_head and not values.init_model:
         raise UserError("--reset_head is given without --init_model; there is no classifier to leave out")
-    return values.init_model_path or ""
+    if values.student_start == "scratch":
+        return values.init_model_path or ""
+    if values.init_model:
+        raise UserError("--student_start=teacher is given with --init_model; only one of them can be the start")
+    if labeled_by is None:
+        raise UserError(
+            "--student_start=teacher is given without an online teacher (--teacher_model_name, --teacher_model_path); where the "
+            "teacher's labels are on disk, pass --init_model --init_model_path=TEACHER"
+        )
+    teacher, path = labeled_by
+    check_same_architecture(model, teacher)
+    return path

@@ -19,6 +19,7 @@ class OptimizerConfig:
       train_batch_size: labeled images a step, over all replicas.
       num_train_images: labeled images of an epoch.
       train_last_step_num: n > 0 trains only the last n steps of the schedule; -1 all.
+      unlabeled_only: leave the labeled images and their part of the loss out.
       (the others: the flags of the same names)
     """
 
@@ -35,6 +36,7 @@ class OptimizerConfig:
     unlabel_ratio: float = 0.0
     teacher_softmax_temp: float = -1.0
     label_data_sample_prob: float = 1.0
+    unlabeled_only: bool = False
 
     @property
     def steps_to_train(self) -> int:

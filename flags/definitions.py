@@ -262,6 +262,19 @@ def _unlabeled(group: _Group) -> None:
         lambda value: value == -1 or value > 0,
         "> 0, or -1 for hard labels",
     )
+    group.switch(
+        "unlabeled_only",
+        False,
+        "Train on pseudo-labeled images alone, without the labeled ones (their number still makes an epoch). iterate: the "
+        "students; with --finetune, which then trains on the labeled ones, the paper's pretraining and finetuning. [ours]",
+    )
+    group.choice(
+        "student_start",
+        "scratch",
+        ("scratch", "teacher"),
+        "Where a student's weights start: afresh, or from its teacher's, which must be of the same architecture. (From any "
+        "other checkpoint: --init_model.) [ours]",
+    )
     group.text("teacher_model_name", None, "Online teacher's network; default: no online teacher. [release]")
     group.text("teacher_model_path", None, "Online teacher's checkpoint: a prefix or a model_dir. [release]")
     group.text(

@@ -170,3 +170,21 @@ def teacher_of(values: FlagValues, model: ModelConfig, image_size: int) -> tuple
             f"{model.num_classes}"
         )
     return described.model, described.image_size
+
+
+def check_same_architecture(student: ModelConfig, teacher: ModelConfig) -> None:
+    """Raises UserError where the student cannot take the teacher's weights."""
+    if _architecture(student) != _architecture(teacher):
+        raise UserError(
+            f"--student_start=teacher: the student ({_described(student)}) is of another architecture than its teacher "
+            f"({_described(teacher)}); give both the same model and coefficients, or pass --student_start=scratch"
+        )
+
+
+def _architecture(model: ModelConfig) -> tuple[Any, ...]:
+    blocks = [block._replace(stride=0) for block in model.blocks()]
+    return model.name, model.num_classes, model.stem_channels, blocks, model.head_channels
+
+
+def _described(model: ModelConfig) -> str:
+    return f"{model.name}, {len(model.blocks())} blocks, {model.head_channels} head channels"

@@ -5,8 +5,8 @@
 
 The teacher is what the command line's own flags describe; a student has the same flags but for its model, its ratio and its
 FLAG=VALUE; a finetuned network has its student's, but no unlabeled images, and the FLAG=VALUE of --finetune. A round may end
-with a `:finetune=` of its own, which takes all that follows, or with `:finetune=none`. Where the stages' folders lie is written at the head of
-`pseudo_label/rounds.py`.
+with a `:finetune=` of its own, which takes all that follows, or with `:finetune=none`. Where the stages' folders lie is written
+at the head of `pseudo_label/rounds.py`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,11 @@ DECIDED_HERE = (
 )  # fmt: skip
 NONE = "none"
 # A finetuned network is the student's, from the student's weights.
-OF_THE_STUDENT = ("init_model", "init_model_path", "reset_head", "width_coefficient", "depth_coefficient")
+OF_THE_STUDENT = (
+    "init_model", "init_model_path", "reset_head", "width_coefficient", "depth_coefficient", "unlabeled_only", "student_start",
+)  # fmt: skip
+# What only students have: images without labels, and a teacher to start from.
+OF_STUDENTS = {"unlabel_ratio": None, "unlabel_data_dir": None, "unlabeled_only": None, "student_start": None}
 # What holds for a whole run: a round may not say it either.
 OF_THE_RUN = (
     "mode", "rounds", "finetune", "work_dir", "data_dir", "label_data_dir", "unlabel_data_dir", "task_name", "model_name",
@@ -85,7 +89,7 @@ def iterate_config(values: FlagValues, command: str = "") -> IterateConfig:
     # configs equal to the first one's.
     common = {"label_data_dir": labeled, "num_shards": str(num_shards)}
     teacher = build.train_config(
-        override(values, {**common, "unlabel_data_dir": None, "model_dir": os.path.join(work_dir, "teacher")}),
+        override(values, {**common, **OF_STUDENTS, "model_dir": os.path.join(work_dir, "teacher")}),
         "teacher",
     )
     stages = []
@@ -229,7 +233,7 @@ def _round_config(
             title=f"round {number} predict",
         ),
         build.balance_config(balancing, f"round {number} balance"),
-        build.train_config(student, f"round {number} student"),
+        build.train_config(student, f"round {number} student", (teacher.model, teacher.model_dir)),
         _finetune_config(student, this, number, folder),
     )
 
@@ -242,8 +246,7 @@ def _finetune_config(student: FlagValues, this: Round, number: int, folder: str)
         values = override(
             student,
             {
-                "unlabel_ratio": None,
-                "unlabel_data_dir": None,
+                **OF_STUDENTS,
                 "reset_head": None,
                 **changes,
                 "init_model": "true",
@@ -270,6 +273,10 @@ def notices(config: IterateConfig) -> list[str]:
                 f"--rounds: round {number}'s student ({student.model.name}, {after[0]} blocks, {after[1]} head channels) is "
                 f"smaller than its teacher ({teacher.model.name}, {before[0]} blocks, {before[1]} head channels); Noisy "
                 "Student wants an equal or larger one"
+            )
+        if student.optimizer.unlabeled_only and this.finetune is None:
+            lines.append(
+                f"--unlabeled_only: round {number}'s student never trains on the labeled images; --finetune would do so after it"
             )
         teacher = this.outcome
     return lines

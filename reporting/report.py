@@ -152,13 +152,18 @@ def _opening(results: dict[str, Any]) -> str:
             lines.append(
                 f"{_capital(_the(pseudo['labeled_by']))} then labeled {balance['predictions']:,} images; filtered and "
                 f"balanced they became {balance['records']:,} records of {balance['unique']:,} different images. "
-                f"{name}{_architecture(student)} learned from these and the labeled images together, with noise."
+                f"{name}{_architecture(student)} learned from these {_and_labeled(student)}, with noise."
             )
         for each in finetuned:
             lines.append(
                 f"{_capital(each['name'])}{_architecture(each)} learned on from there, from the labeled images alone."
             )
     return "\n".join(lines)
+
+
+def _and_labeled(student: dict[str, Any]) -> str:
+    alone = "unlabeled_loss" in (student["last_logged"] or {}) and "labeled_loss" not in student["last_logged"]
+    return "alone" if alone else "and the labeled images together"
 
 
 def _the(name: str) -> str:

@@ -58,15 +58,16 @@ class TrainingStep:
     @property
     def metric_names(self) -> list[str]:
         """What a step returns."""
-        names = [LABELED_LOSS, DATA_LOSS, LOSS, LEARNING_RATE, LABELED_ACCURACY]
+        names = [DATA_LOSS, LOSS, LEARNING_RATE]
+        names += [] if self.config.unlabeled_only else [LABELED_LOSS, LABELED_ACCURACY]
         return names + ([UNLABELED_LOSS] if self.config.unlabel_ratio else [])
 
     def __call__(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Takes one step on this replica's share of a batch (see `data.streams.training_stream`).
 
         Returns:
-          float32 scalars of this replica: labeled_loss, data_loss, loss (with weight decay), learning_rate,
-          labeled_accuracy, and with unlabeled images unlabeled_loss.
+          float32 scalars of this replica: data_loss, loss (with weight decay), learning_rate, with labeled images
+          labeled_loss and labeled_accuracy, and with unlabeled ones unlabeled_loss.
         """
         model, config, state = self.state.model, self.config, self.state
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -120,24 +121,27 @@ class TrainingStep:
     def _losses(
         self, logits: tf.Tensor, batch: Batch, teacher_logits: Optional[tf.Tensor], mask_seed: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        config = self.config
-        labels = batch["labeled"]["label"]
-        count = labels.shape[0]
-        kept = None
+        metrics, count = {}, 0
+        if "labeled" in batch:
+            labels = batch["labeled"]["label"]
+            count = labels.shape[0]
+            metrics = self._labeled_metrics(logits[:count], labels, mask_seed)
+        if "unlabeled" in batch:
+            unlabeled = self._unlabeled_loss(logits[count:], batch["unlabeled"], teacher_logits)
+            weighted = self.config.unlabel_ratio * unlabeled
+            metrics[UNLABELED_LOSS] = unlabeled
+            metrics[DATA_LOSS] = metrics[DATA_LOSS] + weighted if DATA_LOSS in metrics else weighted
+        return metrics
+
+    def _labeled_metrics(self, logits: tf.Tensor, labels: tf.Tensor, mask_seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        config, kept = self.config, None
         if config.label_data_sample_prob < 1.0:
-            draw = tf.random.stateless_uniform([count], tf.stack([mask_seed, mask_seed]))
+            draw = tf.random.stateless_uniform([labels.shape[0]], tf.stack([mask_seed, mask_seed]))
             kept = draw < config.label_data_sample_prob
-        labeled = losses.labeled_loss(
-            logits[:count], labels, config.label_smoothing, kept, config.label_data_sample_prob
-        )
-        correct = tf.equal(tf.argmax(logits[:count], -1, output_type=tf.int32), labels)
-        metrics = {
+        labeled = losses.labeled_loss(logits, labels, config.label_smoothing, kept, config.label_data_sample_prob)
+        correct = tf.equal(tf.argmax(logits, -1, output_type=tf.int32), labels)
+        return {
             LABELED_LOSS: labeled,
             DATA_LOSS: labeled,
             LABELED_ACCURACY: tf.reduce_mean(tf.cast(correct, tf.float32)),
         }
-        if "unlabeled" in batch:
-            unlabeled = self._unlabeled_loss(logits[count:], batch["unlabeled"], teacher_logits)
-            metrics[UNLABELED_LOSS] = unlabeled
-            metrics[DATA_LOSS] = labeled + config.unlabel_ratio * unlabeled
-        return metrics

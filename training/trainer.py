@@ -204,7 +204,7 @@ class Trainer:
         if not optimizer.unlabel_ratio:
             return labeled, 0
         unlabeled = math.ceil(labeled * optimizer.label_data_sample_prob * optimizer.unlabel_ratio)
-        return labeled, math.ceil(unlabeled / replicas) * replicas
+        return 0 if optimizer.unlabeled_only else labeled, math.ceil(unlabeled / replicas) * replicas
 
     def _distribute(self) -> Any:
         config = self.config

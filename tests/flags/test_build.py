@@ -128,6 +128,13 @@ def test_a_released_online_teacher_is_the_variant_at_its_native_size():
     assert config.teacher_path == "teacher/model.ckpt"
 
 
+def test_a_student_starts_from_its_online_teacher():
+    more = ("--unlabel_data_dir=images", "--model_name=efficientnet-b2", *IMAGENET)
+    assert train(*ONLINE, *more).init_path == ""
+    config = train(*ONLINE, *more, "--student_start=teacher", "--unlabeled_only", "--input_image_size=64")
+    assert (config.init_path, config.optimizer.unlabeled_only) == ("teacher/model.ckpt", True)
+
+
 def test_an_online_teacher_of_small_images_sees_what_the_student_sees():
     assert train(*ONLINE, "--unlabel_data_dir=images", "--task_name=svhn", *IMAGENET).data.teacher_image_size == 32
 
@@ -186,6 +193,32 @@ def test_an_online_teacher_of_ours_describes_itself(tmp_path):
         (
             ("--teacher_model_path=x", "--unlabel_ratio=1", *IMAGENET),
             "--teacher_model_path is given without --teacher_model_name; an online teacher needs both",
+        ),
+        (
+            (*ONLINE, "--unlabel_data_dir=images", "--student_start=teacher", *IMAGENET),
+            "--student_start=teacher: the student (efficientnet-b0, 16 blocks, 1280 head channels) is of another architecture "
+            "than its teacher (efficientnet-b2, 23 blocks, 1408 head channels); give both the same model and coefficients, or "
+            "pass --student_start=scratch",
+        ),
+        (
+            ("--unlabel_ratio=1", "--unlabel_data_dir=balanced", "--student_start=teacher", *IMAGENET),
+            "--student_start=teacher is given without an online teacher (--teacher_model_name, --teacher_model_path); where the "
+            "teacher's labels are on disk, pass --init_model --init_model_path=TEACHER",
+        ),
+        (
+            (
+                *ONLINE,
+                "--unlabel_data_dir=images",
+                "--student_start=teacher",
+                "--init_model",
+                "--init_model_path=x",
+                *IMAGENET,
+            ),
+            "--student_start=teacher is given with --init_model; only one of them can be the start",
+        ),
+        (
+            ("--unlabeled_only", *IMAGENET),
+            "--unlabeled_only is given with --unlabel_ratio=0, which leaves nothing to train on; give the ratio, or leave it out",
         ),
         (
             ("--teacher_model_name=b0", "--teacher_model_path=x", *IMAGENET),

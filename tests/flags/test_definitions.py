@@ -107,6 +107,8 @@ OURS: dict[str, Any] = {
     "reset_head": False,
     "rounds": None,
     "finetune": None,
+    "student_start": "scratch",
+    "unlabeled_only": False,
     "skip_corrupt_records": False,
     "source_dir": None,
     "download": False,

@@ -88,6 +88,23 @@ def test_each_student_is_finetuned_on_labeled_images_and_then_teaches():
     assert (last.finetune, last.predict.checkpoint) == (None, third.finetune.model_dir)
 
 
+def test_students_start_from_their_teachers_and_pretrain_on_unlabeled_images():
+    config = iterate(
+        "--student_start=teacher", "--unlabeled_only", "--finetune=train_steps=10",
+        "--rounds=efficientnet-b0:4,efficientnet-b0:4,efficientnet-b1:4:student_start=scratch:unlabeled_only=false",
+    )  # fmt: skip
+    assert (config.teacher.init_path, config.teacher.optimizer.unlabeled_only) == ("", False)
+    starts = [this.student.init_path for this in config.rounds]
+    assert starts == ["work/teacher", "work/round1/finetuned", ""]
+    assert [this.student.optimizer.unlabeled_only for this in config.rounds] == [True, True, False]
+    assert {this.finetune.optimizer.unlabeled_only for this in config.rounds} == {False}
+    assert [this.finetune.init_path for this in config.rounds] == [this.student.model_dir for this in config.rounds]
+    alone = iterate("--unlabeled_only", "--rounds=efficientnet-b0:4")
+    assert rounds.notices(alone) == [
+        "--unlabeled_only: round 1's student never trains on the labeled images; --finetune would do so after it"
+    ]
+
+
 def test_a_finetuned_network_predicts_at_its_own_size(tmp_path):
     more = ("--task_name=imagenet", "--label_data_dir=a", "--unlabel_data_dir=b", "--input_image_size=64")
     config = iterate(*more, "--finetune=input_image_size=96", "--rounds=efficientnet-b0:1,efficientnet-b0:1")
@@ -223,6 +240,12 @@ def test_a_slash_after_the_work_dir_changes_nothing():
         (
             (TWO + ":finetune=train_steps=-3",),
             "--rounds: round 2: --finetune: flag --train_steps=-3: expected an integer of at least 1",
+        ),
+        (
+            (TWO, "--student_start=teacher"),
+            "--rounds: round 2: --student_start=teacher: the student (efficientnet-b1, 23 blocks, 960 head channels) is of "
+            "another architecture than its teacher (efficientnet-b0, 16 blocks, 1280 head channels); give both the same model "
+            "and coefficients, or pass --student_start=scratch",
         ),
         (
             (TWO, "--unlabel_ratio=3"),

@@ -87,6 +87,14 @@ def test_a_finetuned_student_stands_beside_it_and_labels_the_next_round(written,
     assert (folder / "report/training-student1finetuned.png").stat().st_size > 0
 
 
+def test_a_student_of_unlabeled_images_alone_is_told_apart(written):
+    results = copy.deepcopy(written[1])
+    assert "learned from these and the labeled images together, with noise." in report.markdown(results, set(), "")
+    for student in results["networks"][1:]:
+        del student["last_logged"]["labeled_loss"]
+    assert "learned from these alone, with noise." in report.markdown(results, set(), "")
+
+
 def test_pseudo_label_accuracy_by_hand(written):
     folder, results = written
     by_shard = []

@@ -249,6 +249,28 @@ def test_a_student_of_an_online_teacher_trains(config, finished, data_dir):
     assert metrics["data_loss"] == pytest.approx(metrics["labeled_loss"] + 1.5 * metrics["unlabeled_loss"], rel=1e-5)
 
 
+def test_unlabeled_images_alone_train_from_the_teacher_s_weights(config, finished, data_dir):
+    alone = dataclasses.replace(
+        config,
+        teacher=finished.model,
+        teacher_path=finished.model_dir,
+        init_path=finished.model_dir,
+        data=dataclasses.replace(
+            config.data, unlabel_data_dir=os.path.join(data_dir, "unlabeled"), teacher_image_size=16
+        ),
+        optimizer=dataclasses.replace(config.optimizer, unlabel_ratio=1.5, unlabeled_only=True, train_steps=2),
+        evaluate=False,
+    )
+    trainer.run(alone)
+    with open(os.path.join(alone.model_dir, "metrics.jsonl")) as file:
+        metrics = json.loads(file.readlines()[-1])
+    assert metrics["data_loss"] == pytest.approx(1.5 * metrics["unlabeled_loss"], rel=1e-6)
+    assert not {"labeled_loss", "labeled_accuracy"} & set(metrics)
+    kernel = "efficientnet-b0/stem/conv2d/kernel"
+    moved = np.abs(tensors(alone.model_dir)[kernel] - tensors(finished.model_dir)[kernel + "/ExponentialMovingAverage"])
+    assert 0 < moved.max() < 0.1
+
+
 def test_the_stream_of_a_segment_does_not_depend_on_where_a_run_started(config):
     def batches(first_step, count):
         stream = streams.training_stream(config.data, 8, 0, 1, streams.Segments(first_step, 3))
