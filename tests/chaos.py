@@ -1,8 +1,9 @@
-"""Kills a run of the whole loop at random moments, continues it each time, and compares it with one that was left alone.
+"""Kills runs of the whole loop at random moments, continues them, and compares them with one that was left alone.
 
     python -m tests.chaos --kills=20
 
-Prints one line a kill and a JSON summary; exits 1 when records, weights, results or the set of files differ.
+A run that gets to its end before the next kill is compared, and the kills go on with a new run. Prints one line a kill and a
+JSON summary; exits 1 when records, weights, results or the set of files differ anywhere.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Optional
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -31,7 +33,6 @@ TINY = [
     "--use_tpu=False",
     "--width_coefficient=0.1",
     "--depth_coefficient=0.1",
-    "--train_steps=60",
     "--train_batch_size=8",
     "--save_checkpoints_steps=8",
     "--log_step_count_steps=4",
@@ -44,43 +45,37 @@ TINY = [
 ]
 
 
-def command(work_dir: str) -> list[str]:
-    return [sys.executable, "main.py", *TINY, f"--work_dir={work_dir}"]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "NOISY_STUDENT_PROGRESS": "off"}
-
-
-def run(work_dir: str) -> float:
-    """Runs to the end; returns the seconds that it took."""
-    started = time.monotonic()
-    done = subprocess.run(command(work_dir), cwd=ROOT, env=environment(), capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"the run failed with {done.returncode}: {done.stderr[-2000:]}")
-    return time.monotonic() - started
-
-
-def run_and_kill(work_dir: str, seconds: float) -> bool:
-    """Runs for so long, then kills the whole process group; returns whether it was still running."""
-    process = subprocess.Popen(
-        command(work_dir),
+def start(work_dir: str, steps: int) -> subprocess.Popen[str]:
+    """The loop as a user starts it, in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "main.py", *TINY, f"--train_steps={steps}", f"--work_dir={work_dir}"],
         cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
+        env={**os.environ, "NOISY_STUDENT_PROGRESS": "off"},
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
         text=True,
     )
+
+
+def run(work_dir: str, steps: int, seconds: Optional[float] = None) -> tuple[bool, str]:
+    """Runs to the end, or kills the whole process group after so many seconds.
+
+    Returns:
+      whether it got to its end, and the line of the stage that it was in.
+    """
+    process = start(work_dir, steps)
+    killed = False
     try:
-        _, stderr = process.communicate(timeout=seconds)
+        printed, complaint = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return True
-    if process.returncode:
-        raise SystemExit(f"a continued run failed with {process.returncode}: {stderr[-2000:]}")
-    return False
+        killed = True
+        printed, complaint = process.communicate()
+    if process.returncode and not killed:
+        raise SystemExit(f"a run failed with {process.returncode}: {complaint[-2000:]}")
+    begun = [line for line in printed.splitlines() if line.startswith("[") and "done before" not in line]
+    return not killed, begun[-1] if begun else "before the first stage"
 
 
 def contents(work_dir: str) -> dict[str, str]:
@@ -118,31 +113,42 @@ def compare(whole: dict[str, str], killed: dict[str, str]) -> dict[str, list[str
     }
 
 
-def chaos(kills: int, seed: int, folder: str) -> dict[str, object]:
-    """Runs once undisturbed and once with `kills` kills; returns the summary."""
-    whole, killed = os.path.join(folder, "whole"), os.path.join(folder, "killed")
-    seconds = run(whole)
+def chaos(kills: int, seed: int, steps: int, folder: str) -> dict[str, object]:
+    """Runs once undisturbed, then as many runs as it takes for so many kills; returns the summary."""
+    undisturbed = os.path.join(folder, "undisturbed")
+    started = time.monotonic()
+    run(undisturbed, steps)
+    seconds = time.monotonic() - started
     print(f"undisturbed: {seconds:.1f} s", flush=True)
+    whole = contents(undisturbed)
     generator = random.Random(seed)
-    happened = 0
-    for number in range(1, kills + 1):
-        after = generator.uniform(0.15 * seconds, 0.6 * seconds)
-        if not run_and_kill(killed, after):
-            break
-        happened = number
-        print(f"kill {number} after {after:.1f} s", flush=True)
-    run(killed)
-    differences = compare(contents(whole), contents(killed))
-    return {"kills": happened, "files": len(contents(whole)), "same": not any(differences.values()), **differences}
+    runs = happened = 0
+    differences: dict[str, list[str]] = {}
+    while happened < kills:
+        runs += 1
+        work_dir = os.path.join(folder, f"killed{runs}")
+        ended = False
+        while not ended:
+            after = generator.uniform(0.1 * seconds, 0.4 * seconds) if happened < kills else None
+            ended, stage = run(work_dir, steps, after)
+            if not ended:
+                happened += 1
+                print(f"kill {happened}, run {runs}, after {after:.1f} s: {stage}", flush=True)
+        found = compare(whole, contents(work_dir))
+        print(f"run {runs} at its end: {'differs' if any(found.values()) else 'same'}", flush=True)
+        for kind, names in found.items():
+            differences.setdefault(kind, []).extend(f"run {runs}: {name}" for name in names)
+    return {"kills": happened, "runs": runs, "files": len(whole), "same": not any(differences.values()), **differences}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=60, help="training steps of the teacher and of the student")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        summary = chaos(arguments.kills, arguments.seed, folder)
+        summary = chaos(arguments.kills, arguments.seed, arguments.steps, folder)
     print(json.dumps(summary))
     return 0 if summary["same"] else 1
 
