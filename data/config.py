@@ -38,6 +38,7 @@ class DataConfig:
       augment, unlabeled_augment: RandAugment of each stream.
       remove_aug: train on the evaluation preprocessing.
       teacher_image_size: when an online teacher is set, the pixels of the second copy; None otherwise.
+      noise_teacher: that copy is cropped and augmented too, in its own way, instead of the evaluation preprocessing.
       num_train_shards: how many of the labeled shards are used; None for all.
       use_cache: keep the labeled records (encoded) in memory.
       skip_corrupt_records: count unreadable records and go on instead of stopping.
@@ -53,6 +54,7 @@ class DataConfig:
     unlabeled_augment: AugmentConfig = AugmentConfig()
     remove_aug: bool = False
     teacher_image_size: Optional[int] = None
+    noise_teacher: bool = False
     num_train_shards: Optional[int] = None
     use_cache: bool = True
     skip_corrupt_records: bool = False

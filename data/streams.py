@@ -27,6 +27,7 @@ CACHE_LIMIT = 1 << 30  # bytes of encoded records that a stream keeps in memory
 SHUFFLE_BYTES = 256 << 20  # bytes that a shuffle buffer may hold
 MAX_SHUFFLE = 100_000
 READ_CYCLE = 16  # files that are read in turn
+_OF_TEACHER = 0x1F3D5B79A2C4  # makes a noised teacher's seed of an image's
 
 Record = dict[str, tf.Tensor]
 Parse = Callable[[Record], dict[str, tf.Tensor]]
@@ -377,19 +378,25 @@ def _images(
 ) -> tf.data.Dataset:
     batch, replicas, segments, pipeline = shape
 
-    def prepare(record: Record) -> dict[str, tf.Tensor]:
-        features = parse(record)
-        encoded = features.pop("encoded")
-        image = preprocessing.training_image(
+    def training_image(encoded: tf.Tensor, seed: tf.Tensor, size: int, augment: AugmentConfig) -> tf.Tensor:
+        return preprocessing.training_image(
             encoded,
-            record["seed"],
-            data.image_size,
+            seed,
+            size,
             small_image_model=data.small_image_model,
             flip=data.task.flip,
             augment=augment,
             remove_aug=data.remove_aug,
         )
-        if teacher_image_size is not None:
+
+    def prepare(record: Record) -> dict[str, tf.Tensor]:
+        features = parse(record)
+        encoded = features.pop("encoded")
+        image = training_image(encoded, record["seed"], data.image_size, augment)
+        if teacher_image_size is not None and data.noise_teacher:
+            own = tf.bitwise.bitwise_xor(record["seed"], tf.constant(_OF_TEACHER, tf.int64))
+            features["teacher_image"] = training_image(encoded, own, teacher_image_size, data.augment)
+        elif teacher_image_size is not None:
             features["teacher_image"] = preprocessing.evaluation_image(
                 encoded, teacher_image_size, data.small_image_model
             )

@@ -23,15 +23,20 @@ class ForwardPass:
 
     Attributes:
       seeds: int32 [layers], one seed for every noise layer of this step and replica; None switches the noise off.
+      draws: float32 [B, D] in [0, 1), in place of `seeds` where each image brings noise of its own, so that it does not
+        depend on the others in the batch: one number a block, then one a channel that dropout may drop.
       drop_noised, depth_noised: bool [B]: samples that receive dropout and stochastic depth; None for all.
+      moving_statistics: an inference with noise: batch norms take the moving statistics, and frozen blocks are noised too.
       cross_replica_mean: averages float32 tensors over the replicas that share batch-norm statistics; None for local ones.
       rematerialise: compute each block again in the backward pass instead of keeping its activations.
       statistics: filled during the pass: (moving variable, batch statistic) of every batch norm that trained.
     """
 
     seeds: Optional[tf.Tensor] = None
+    draws: Optional[tf.Tensor] = None
     drop_noised: Optional[tf.Tensor] = None
     depth_noised: Optional[tf.Tensor] = None
+    moving_statistics: bool = False
     cross_replica_mean: Optional[Callable[[list[tf.Tensor]], Sequence[tf.Tensor]]] = None
     rematerialise: bool = False
     statistics: list[tuple[tf.Variable, tf.Tensor]] = dataclasses.field(default_factory=list)
@@ -56,7 +61,7 @@ class BatchNormalization(tf.keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, forward: Optional[ForwardPass] = None) -> tf.Tensor:
         """Normalises [B, H, W, C]: by the batch where `forward` is given, by the moving statistics otherwise."""
-        if forward is None or not self.trainable:
+        if forward is None or forward.moving_statistics or not self.trainable:
             outputs, _, _ = tf.compat.v1.nn.fused_batch_norm(
                 inputs,
                 self.gamma,
@@ -110,8 +115,17 @@ class StochasticDepth(keras_cv.layers.DropPath):
             return outputs
         return tf.where(noised[:, tf.newaxis, tf.newaxis, tf.newaxis], outputs, inputs)
 
+    def drawn(self, inputs: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        """Applies it to [B, H, W, C] by `draws`, float32 [B] in [0, 1): below the rate drops the sample."""
+        return dropped(inputs, self.rate, draws[:, tf.newaxis, tf.newaxis, tf.newaxis])
+
 
 def dropout(inputs: tf.Tensor, rate: float, seed: tf.Tensor, noised: Optional[tf.Tensor] = None) -> tf.Tensor:
     """Dropout on [B, C] with `seed` (int32 scalar); samples that are not `noised` (bool [B]) pass unchanged."""
     outputs = tf.nn.experimental.stateless_dropout(inputs, rate, seed=tf.stack([tf.zeros_like(seed), seed]))
     return outputs if noised is None else tf.where(noised[:, tf.newaxis], outputs, inputs)
+
+
+def dropped(inputs: tf.Tensor, rate: float, draws: tf.Tensor) -> tf.Tensor:
+    """Zeros where `draws`, float32 in [0, 1) and of a shape that broadcasts, are below `rate`; the rest by 1 / (1 - rate)."""
+    return tf.where(draws < rate, tf.zeros_like(inputs), inputs / tf.cast(1.0 - rate, inputs.dtype))

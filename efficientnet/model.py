@@ -120,9 +120,10 @@ class MBConv(tf.keras.layers.Layer):
         self.stochastic_depth = StochasticDepth(drop_rate, dtype=make.policy) if drops else None
 
     def call(
-        self, inputs: tf.Tensor, forward: Optional[ForwardPass] = None, seed: Optional[tf.Tensor] = None
+        self, inputs: tf.Tensor, forward: Optional[ForwardPass] = None, noise: Optional[tf.Tensor] = None
     ) -> tf.Tensor:
-        """[B, H, W, C] -> [B, H/stride, W/stride, C']; `seed` (int32 scalar) is stochastic depth's."""
+        """[B, H, W, C] -> [B, H/stride, W/stride, C']; `noise` is stochastic depth's: a seed (int32 scalar), or with
+        `forward.draws` the block's draws (float32 [B])."""
         features = inputs
         if self.expands:
             features = tf.nn.silu(self.expand_norm(self.expand(features), forward=forward))
@@ -132,8 +133,11 @@ class MBConv(tf.keras.layers.Layer):
         features = self.project_norm(self.project(features), forward=forward)
         if not self.has_residual:
             return features
-        if self.stochastic_depth is not None and forward is not None and seed is not None and self.trainable:
-            features = self.stochastic_depth(features, seed=seed, noised=forward.depth_noised)
+        if self.stochastic_depth is not None and forward is not None and noise is not None:
+            if forward.draws is not None:
+                features = self.stochastic_depth.drawn(features, noise)
+            elif self.trainable or forward.moving_statistics:
+                features = self.stochastic_depth(features, seed=noise, noised=forward.depth_noised)
         return features + inputs
 
 
@@ -148,13 +152,17 @@ class Head(tf.keras.layers.Layer):
         self.dense = make.dense(f"{scope}/head", config.head_channels, config.num_classes)
 
     def call(
-        self, inputs: tf.Tensor, forward: Optional[ForwardPass] = None, seed: Optional[tf.Tensor] = None
+        self, inputs: tf.Tensor, forward: Optional[ForwardPass] = None, noise: Optional[tf.Tensor] = None
     ) -> tf.Tensor:
-        """[B, H, W, C] -> float32 logits [B, classes]; `seed` (int32 scalar) is dropout's."""
+        """[B, H, W, C] -> float32 logits [B, classes]; `noise` is dropout's: a seed (int32 scalar), or with `forward.draws`
+        the draws of the channels (float32 [B, channels])."""
         features = tf.nn.silu(self.norm(self.convolution(inputs), forward=forward))
         features = tf.reduce_mean(features, [1, 2])
-        if forward is not None and seed is not None and self.dropout_rate > 0:
-            features = layers.dropout(features, self.dropout_rate, seed, forward.drop_noised)
+        if forward is not None and noise is not None and self.dropout_rate > 0:
+            if forward.draws is not None:
+                features = layers.dropped(features, self.dropout_rate, noise)
+            else:
+                features = layers.dropout(features, self.dropout_rate, noise, forward.drop_noised)
         return tf.cast(self.dense(features), tf.float32)
 
 
@@ -192,6 +200,11 @@ class EfficientNet(tf.keras.Model):
         """How many noise seeds a training pass needs: one a block, one for dropout."""
         return len(self.blocks) + 1
 
+    @property
+    def num_draws(self) -> int:
+        """How many draws an image's own noise needs: one a block, one a channel before the classifier."""
+        return len(self.blocks) + self.config.head_channels
+
     def call(self, images: tf.Tensor, forward: Optional[ForwardPass] = None) -> tf.Tensor:
         """Logits of a batch.
 
@@ -206,12 +219,19 @@ class EfficientNet(tf.keras.Model):
         std = tf.constant(self.config.std) * 255.0
         features = tf.cast((tf.cast(images, tf.float32) - mean) / std, self.compute_type)
         features = self.stem(features, forward=forward)
-        seeds = [None] * self.num_seeds
+        noises = self._noises(forward)
+        for block, noise in zip(self.blocks, noises):
+            features = _run_block(block, features, forward, noise)
+        return self.head(features, forward=forward, noise=noises[-1])
+
+    def _noises(self, forward: Optional[ForwardPass]) -> Sequence[Optional[tf.Tensor]]:
+        """Each block's noise and the head's: seeds, draws, or none."""
+        if forward is not None and forward.draws is not None:
+            count = len(self.blocks)
+            return [*tf.unstack(forward.draws[:, :count], count, axis=1), forward.draws[:, count:]]
         if forward is not None and forward.seeds is not None:
-            seeds = tf.unstack(forward.seeds, self.num_seeds)
-        for block, seed in zip(self.blocks, seeds):
-            features = _run_block(block, features, forward, seed)
-        return self.head(features, forward=forward, seed=seeds[-1])
+            return tf.unstack(forward.seeds, self.num_seeds)
+        return [None] * self.num_seeds
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Every variable by the release's name, batch-norm statistics included, in creation order."""
@@ -223,18 +243,18 @@ class EfficientNet(tf.keras.Model):
 
 
 def _run_block(
-    block: MBConv, features: tf.Tensor, forward: Optional[ForwardPass], seed: Optional[tf.Tensor]
+    block: MBConv, features: tf.Tensor, forward: Optional[ForwardPass], noise: Optional[tf.Tensor]
 ) -> tf.Tensor:
     """Runs a block; with `forward.rematerialise` its activations are computed again in the backward pass."""
     if forward is None or not forward.rematerialise:
-        return block(features, forward=forward, seed=seed)
+        return block(features, forward=forward, noise=noise)
     moving = list[tf.Variable]()
 
     @tf.recompute_grad
     def run(inputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
         # A pass of its own, so that what the block reports comes out as outputs: this function is traced twice.
         inner = dataclasses.replace(forward, statistics=[])
-        outputs = block(inputs, forward=inner, seed=seed)
+        outputs = block(inputs, forward=inner, noise=noise)
         moving[:] = [variable for variable, _ in inner.statistics]
         return (outputs, *[value for _, value in inner.statistics])
 

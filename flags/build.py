@@ -24,6 +24,7 @@ from flags.config import (
     OptimizerConfig,
     PredictConfig,
     PrepareConfig,
+    TeacherNoise,
     TrainConfig,
 )
 from flags.definitions import IGNORED
@@ -85,6 +86,11 @@ def train_config(
     teacher, teacher_size = teacher_of(values, model, image_size) if online else (None, None)
     if teacher:
         labeled_by = (teacher, values.teacher_model_path)
+    if train and values.noise_teacher and not online:
+        raise UserError(
+            "--noise_teacher is given without an online teacher (--teacher_model_name, --teacher_model_path); where the labels "
+            "are on disk, it belongs to the --mode=predict that makes them"
+        )
     unlabeled = _unlabeled_dir(values, online) if train else ""
     split = _eval_split(values, task)
     return TrainConfig(
@@ -98,6 +104,8 @@ def train_config(
         teacher_path=(values.teacher_model_path or "") if online else "",
         init_path=_init_path(values, model, labeled_by) if train else "",
         reset_head=values.reset_head,
+        unlabeled_dropout=values.unl_dropout,
+        unlabeled_stochastic_depth=values.unl_stochastic_depth,
         rematerialise=values.remat,
         train=train,
         evaluate=values.mode != "train" and bool(split),
@@ -123,14 +131,14 @@ def predict_config(values: FlagValues) -> PredictConfig:
     described = Description.beside(checkpoint)
     task = task_of(values, described)
     model, image_size = network_of(values, task, described)
-    return predict_with(values, model, image_size, task.class_names, checkpoint, "predict")
+    return predict_with(values, model, image_size, task, checkpoint, "predict")
 
 
 def predict_with(
     values: FlagValues,
     model: ModelConfig,
     image_size: int,
-    class_names: tuple[str, ...],
+    task: Task,
     checkpoint: str,
     title: str,
 ) -> PredictConfig:
@@ -163,7 +171,10 @@ def predict_with(
         skip_corrupt_records=values.skip_corrupt_records,
         samples_per_class=values.samples_per_class,
         store_top_k=_store_top_k(values, model),
-        class_names=class_names,
+        noise=TeacherNoise(_augmentation(values, "augment_name"), task.flip, values.seed)
+        if values.noise_teacher
+        else None,
+        class_names=task.class_names,
         use_averages=values.use_averages,
         device=device_config(values),
     )
@@ -358,6 +369,7 @@ def _data_config(
         unlabeled_augment=unlabeled_named,
         remove_aug=values.remove_aug,
         teacher_image_size=teacher_size,
+        noise_teacher=values.noise_teacher and teacher_size is not None,
         num_train_shards=values.num_train_shards,
         use_cache=values.use_cache,
         skip_corrupt_records=values.skip_corrupt_records,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Optional
 
-from data.config import DataConfig
+from data.config import AugmentConfig, DataConfig
 from data.tasks import Task
 from efficientnet.variants import ModelConfig
 
@@ -75,6 +75,7 @@ class TrainConfig:
       teacher: an online teacher's network, with `teacher_path` its checkpoint; None without one.
       init_path: checkpoint whose averages the weights start from; "" for a fresh start.
       reset_head: leave the classifier of `init_path` out.
+      unlabeled_dropout, unlabeled_stochastic_depth: False spares the unlabeled images this noise.
       rematerialise: compute each block again in the backward pass instead of keeping its activations.
       train, evaluate: what the mode does.
     """
@@ -89,6 +90,8 @@ class TrainConfig:
     teacher_path: str = ""
     init_path: str = ""
     reset_head: bool = False
+    unlabeled_dropout: bool = True
+    unlabeled_stochastic_depth: bool = True
     rematerialise: bool = False
     train: bool = True
     evaluate: bool = True
@@ -104,6 +107,21 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class TeacherNoise:
+    """Noise of a teacher that predicts as a student trains: crops, `augment`, dropout and stochastic depth.
+
+    Attributes:
+      augment: RandAugment.
+      flip: whether a mirrored image keeps its class.
+      seed: an image's noise follows from this and from its bytes alone.
+    """
+
+    augment: AugmentConfig
+    flip: bool
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
 class PredictConfig:
     """Soft labels for unlabeled shards (RELEASE section 8).
 
@@ -116,6 +134,7 @@ class PredictConfig:
       total_replicas, worker_id: this process takes every total_replicas-th record, from worker_id on.
       samples_per_class: how many images a class are saved as JPEGs to look at.
       store_top_k: how many classes a soft label keeps (`data/soft_labels.py`); 0 for all.
+      noise: what the teacher predicts under; None for the release's way, without noise.
     """
 
     title: str
@@ -135,6 +154,7 @@ class PredictConfig:
     skip_corrupt_records: bool = False
     samples_per_class: int = 30
     store_top_k: int = 0
+    noise: Optional[TeacherNoise] = None
     class_names: tuple[str, ...] = ()
     use_averages: bool = True
     device: DeviceConfig = DeviceConfig()

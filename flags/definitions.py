@@ -300,6 +300,14 @@ def _noise(group: _Group) -> None:
     group.whole("randaug_mag", 27, "RandAugment's level M; the table's length is 10, more is allowed. [release]", 0)
     group.whole("randaug_layer", 2, "RandAugment's operations an image. [release]")
     group.switch("cutout_op", True, "Cutout is among RandAugment's operations. [release]")
+    group.switch("unl_dropout", True, "Dropout on unlabeled images too; without it, on labeled ones alone. [ours]")
+    group.switch("unl_stochastic_depth", True, "The same for stochastic depth. [ours]")
+    group.switch(
+        "noise_teacher",
+        False,
+        "The teacher predicts under a training's noise: crops, --augment_name, dropout and stochastic depth. In predict an "
+        "image's noise follows from --seed and its bytes alone; an online teacher's is new at every step. [ours]",
+    )
     group.switch("remove_aug", False, "Train on the evaluation's centre crop, without augmentation. [release]")
 
 
@@ -442,7 +450,7 @@ GROUPS: dict[str, Callable[[_Group], None]] = {
     "Network": _network,
     "Training: schedule and loss": _schedule,
     "Training: unlabeled images and rounds": _unlabeled,
-    "Training: augmentation": _noise,
+    "Training: noise": _noise,
     "Data": _reading,
     "Evaluation": _evaluating,
     "Prediction and export": _predicting,

@@ -40,7 +40,11 @@ OF_THE_STUDENT = (
     "init_model", "init_model_path", "reset_head", "width_coefficient", "depth_coefficient", "unlabeled_only", "student_start",
 )  # fmt: skip
 # What only students have: images without labels, and a teacher to start from.
-OF_STUDENTS = {"unlabel_ratio": None, "unlabel_data_dir": None, "unlabeled_only": None, "student_start": None}
+OF_STUDENTS = {
+    "unlabel_ratio": None, "unlabel_data_dir": None, "unlabeled_only": None, "student_start": None, "noise_teacher": None,
+}  # fmt: skip
+# What a round says of its student's augmentation holds for its teacher too, where that is noised.
+OF_NOISE = ("noise_teacher", "augment_name", "randaug_mag", "randaug_layer", "cutout_op")
 # What holds for a whole run: a round may not say it either.
 OF_THE_RUN = (
     "mode", "rounds", "finetune", "work_dir", "data_dir", "label_data_dir", "unlabel_data_dir", "task_name", "model_name",
@@ -215,20 +219,22 @@ def _round_config(
             "init_model_path": None,
             "reset_head": None,
             **this.changes,
+            "noise_teacher": None,  # it predicts before the student trains
             "model_name": this.model_name,
             "unlabel_ratio": repr(this.unlabel_ratio),
             "unlabel_data_dir": os.path.join(balanced, "data"),
             "model_dir": os.path.join(folder, "student"),
         },
     )
-    predicting = override(values, {"unlabel_data_dir": images, "output_dir": predictions, "shard_id": "all"})
+    noise = {name: value for name, value in this.changes.items() if name in OF_NOISE}
+    predicting = override(values, {**noise, "unlabel_data_dir": images, "output_dir": predictions, "shard_id": "all"})
     balancing = override(student, {"input_dir": images, "prediction_dir": predictions, "output_dir": balanced})
     return RoundConfig(
         build.predict_with(
             predicting,
             teacher.model,
             teacher.data.image_size,
-            teacher.data.task.class_names,
+            teacher.data.task,
             checkpoint=teacher.model_dir,
             title=f"round {number} predict",
         ),

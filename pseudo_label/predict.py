@@ -18,9 +18,10 @@ import tensorflow as tf
 from data import preprocessing, records, streams
 from data.streams import Pipeline
 from data.unreadable import Unreadable
+from efficientnet.layers import ForwardPass
 from efficientnet.model import EfficientNet
 from errors import UserError
-from flags.config import PredictConfig
+from flags.config import PredictConfig, TeacherNoise
 from reporting.progress import progress
 from training import checkpoints
 from training import strategy as strategies
@@ -131,9 +132,14 @@ class _Prediction:
         self.config = config
         self.strategy = strategy
         self.summary = summary
+        self.num_draws = 0 if config.noise is None else model.num_draws
+
+        def probabilities(images: tf.Tensor, draws: Optional[tf.Tensor]) -> tf.Tensor:
+            noised = None if draws is None else ForwardPass(draws=draws, moving_statistics=True)
+            return tf.nn.softmax(model(images, forward=noised))
+
         self.step = tf.function(
-            lambda images: strategy.run(lambda local: tf.nn.softmax(model(local)), args=(images,)),
-            autograph=False,
+            lambda batch: strategy.run(probabilities, args=(batch["image"], batch.get("draws"))), autograph=False
         )
         self.samples = samples
 
@@ -189,6 +195,8 @@ class _Prediction:
                 skipped,
                 self.strategy.num_replicas_in_sync,
                 strategies.pipeline_of(context),
+                config.noise,
+                self.num_draws,
             )
 
         iterator = iter(self.strategy.distribute_datasets_from_function(make))
@@ -198,7 +206,8 @@ class _Prediction:
             self.summary.waited += time.monotonic() - waiting
             if batch is None:
                 return
-            outputs = self._local(self.step(batch["image"]))
+            inputs = {name: batch[name] for name in ("image", "draws") if name in batch}
+            outputs = self._local(self.step(inputs))
             positions, numbers = self._local(batch["file"]), self._local(batch["number"])
             weights = self._local(batch["weight"])
             outputs[weights < 0] = 0.0  # no class: balance passes such a record over
@@ -220,6 +229,8 @@ def prediction_stream(
     skipped: Sequence[Unreadable] = (),
     replicas: int = 1,
     pipeline: Pipeline = ALONE,
+    noise: Optional[TeacherNoise] = None,
+    num_draws: int = 0,
 ) -> tf.data.Dataset:
     """Batches of one static size over all files in order, one a replica and step.
 
@@ -231,10 +242,12 @@ def prediction_stream(
       skipped: records whose image is left out (weight -1, an image of zeros), so that numbers stay those of the file.
       replicas: replicas over all pipelines.
       pipeline: this host's share: its replicas' batches of every step.
+      noise: the training's preprocessing instead of the evaluation's; None for the latter.
+      num_draws: D, how many numbers the network's noise needs for an image; only with `noise`.
 
     Returns:
       {"image" float32 [batch, H, W, 3], "file" int64 [batch] (position in `files`), "number" int64 [batch] (record in the
-      file), "weight" float32 [batch] (0 for filling, -1 for a record left out)}.
+      file), "weight" float32 [batch] (0 for filling, -1 for a record left out), and with `noise` "draws" float32 [batch, D]}.
     """
     worker, workers = share
     pairs = [[files.index(shard.path), number] for shard in skipped for number in shard.images]
@@ -245,15 +258,21 @@ def prediction_stream(
         return numbered.map(lambda number, example: {"file": position, "number": number, "example": example})
 
     def prepare(record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        def image() -> tf.Tensor:
+        def inputs() -> dict[str, tf.Tensor]:
             encoded = streams.parse_unlabeled(record)["encoded"]
-            return preprocessing.evaluation_image(encoded, image_size, small_image_model)
+            if noise is None:
+                return {"image": preprocessing.evaluation_image(encoded, image_size, small_image_model)}
+            return noised_inputs(encoded, noise, image_size, small_image_model, num_draws)
+
+        def zeros() -> dict[str, tf.Tensor]:
+            own = {} if noise is None else {"draws": tf.zeros([num_draws])}
+            return {**own, "image": tf.zeros([image_size, image_size, 3])}
 
         here = tf.stack([record["file"], record["number"]])
         left_out = tf.reduce_any(tf.reduce_all(tf.equal(unreadable, here), -1))
         filling = record["number"] == FILLING
         return {
-            "image": tf.cond(left_out | filling, lambda: tf.zeros([image_size, image_size, 3]), image),
+            **tf.cond(left_out | filling, zeros, inputs),
             "file": record["file"],
             "number": record["number"],
             "weight": tf.where(filling, 0.0, tf.where(left_out, -1.0, 1.0)),
@@ -263,6 +282,30 @@ def prediction_stream(
     dataset = _whole_steps(dataset, batch, replicas, pipeline)
     dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def noised_inputs(
+    encoded: tf.Tensor, noise: TeacherNoise, image_size: int, small_image_model: bool, num_draws: int
+) -> dict[str, tf.Tensor]:
+    """An image as a noised teacher sees it, and its draws for the network: a function of the arguments alone, so that it does
+    not matter in which shard, worker or batch the image comes.
+
+    Returns:
+      {"image" float32 [image_size, image_size, 3], "draws" float32 [num_draws]}.
+    """
+    of_image = tf.strings.to_hash_bucket_strong(encoded, tf.int64.max, key=[noise.seed, 0])
+    seed = tf.stack([streams.mix_seed(noise.seed), of_image])
+    image = preprocessing.training_image(
+        encoded,
+        seed,
+        image_size,
+        small_image_model=small_image_model,
+        flip=noise.flip,
+        augment=noise.augment,
+        remove_aug=False,
+    )
+    # Not the very seed that the crop is drawn from.
+    return {"image": image, "draws": tf.random.stateless_uniform([num_draws], seed + 1, alg="philox")}
 
 
 def _whole_steps(dataset: tf.data.Dataset, batch: int, replicas: int, pipeline: Pipeline) -> tf.data.Dataset:

@@ -25,6 +25,8 @@ LOSS = "loss"
 LEARNING_RATE = "learning_rate"
 LABELED_ACCURACY = "labeled_accuracy"
 
+STUDENT, TEACHER = 0, 1  # whose noise
+
 
 class TrainingStep:
     """The step of one training, for `strategy.run`.
@@ -36,6 +38,8 @@ class TrainingStep:
       teacher: an online teacher's network, its weights loaded; None without one.
       cross_replica_mean: averages batch-norm statistics over a group of replicas; None for local statistics.
       rematerialise: see `ForwardPass`.
+      unlabeled_dropout, unlabeled_stochastic_depth: False spares the unlabeled images this noise; labeled ones keep it.
+      noise_teacher: the online teacher predicts under dropout and stochastic depth.
     """
 
     def __init__(
@@ -47,6 +51,9 @@ class TrainingStep:
         teacher: Optional[EfficientNet] = None,
         cross_replica_mean: Optional[CrossReplicaMean] = None,
         rematerialise: bool = False,
+        unlabeled_dropout: bool = True,
+        unlabeled_stochastic_depth: bool = True,
+        noise_teacher: bool = False,
     ):
         self.state = state
         self.config = config
@@ -54,6 +61,9 @@ class TrainingStep:
         self.teacher = teacher
         self.cross_replica_mean = cross_replica_mean
         self.rematerialise = rematerialise
+        self.unlabeled_dropout = unlabeled_dropout
+        self.unlabeled_stochastic_depth = unlabeled_stochastic_depth
+        self.noise_teacher = noise_teacher
 
     @property
     def metric_names(self) -> list[str]:
@@ -71,13 +81,20 @@ class TrainingStep:
         """
         model, config, state = self.state.model, self.config, self.state
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        noise = self._noise(model.num_seeds + 1)
+        noise = self._noise(STUDENT, model.num_seeds + 1)
         forward = ForwardPass(
-            seeds=noise[1:], cross_replica_mean=self.cross_replica_mean, rematerialise=self.rematerialise
+            seeds=noise[1:],
+            drop_noised=None if self.unlabeled_dropout else _is_labeled(batch),
+            depth_noised=None if self.unlabeled_stochastic_depth else _is_labeled(batch),
+            cross_replica_mean=self.cross_replica_mean,
+            rematerialise=self.rematerialise,
         )
         teacher_logits = None
         if self.teacher is not None and "unlabeled" in batch:
-            teacher_logits = self.teacher(batch["unlabeled"]["teacher_image"])
+            noised = None
+            if self.noise_teacher:
+                noised = ForwardPass(seeds=self._noise(TEACHER, self.teacher.num_seeds), moving_statistics=True)
+            teacher_logits = self.teacher(batch["unlabeled"]["teacher_image"], forward=noised)
         with tf.GradientTape() as tape:
             logits = model(self._joint_images(batch), forward=forward)
             metrics = self._losses(logits, batch, teacher_logits, noise[0])
@@ -97,10 +114,12 @@ class TrainingStep:
         )
         return metrics
 
-    def _noise(self, count: int) -> tf.Tensor:
+    def _noise(self, purpose: int, count: int) -> tf.Tensor:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         step_seed = tf.stack([tf.cast(self.state.step, tf.int32), tf.cast(replica, tf.int32)])
         key = tf.random.experimental.stateless_fold_in(step_seed, self.seed)
+        if purpose != STUDENT:
+            key = tf.random.experimental.stateless_fold_in(key, purpose)
         return tf.random.stateless_uniform([count], key, minval=None, maxval=None, dtype=tf.int32)
 
     def _joint_images(self, batch: Batch) -> tf.Tensor:
@@ -145,3 +164,8 @@ class TrainingStep:
             DATA_LOSS: labeled,
             LABELED_ACCURACY: tf.reduce_mean(tf.cast(correct, tf.float32)),
         }
+
+
+def _is_labeled(batch: Batch) -> tf.Tensor:
+    """bool [B]: which rows of the joint batch are labeled images."""
+    return tf.constant([name == "labeled" for name, stream in batch.items() for _ in range(stream["image"].shape[0])])

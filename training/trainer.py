@@ -238,6 +238,9 @@ class Trainer:
                 teacher=teacher,
                 cross_replica_mean=strategies.cross_replica_mean(strategy, group),
                 rematerialise=config.rematerialise,
+                unlabeled_dropout=config.unlabeled_dropout,
+                unlabeled_stochastic_depth=config.unlabeled_stochastic_depth,
+                noise_teacher=config.data.noise_teacher,
             )
 
         # Only the loop needs autograph; converting the layers' code as well would double the time of tracing.

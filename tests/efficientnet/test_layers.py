@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet.layers import BatchNormalization, ForwardPass, StochasticDepth, dropout
+from efficientnet.layers import BatchNormalization, ForwardPass, StochasticDepth, dropout, dropped
 
 SAMPLES = 64
 
@@ -148,3 +148,23 @@ def test_dropout_scales_what_it_keeps_and_leaves_other_samples_alone() -> None:
 
 def test_dropout_keeps_bfloat16() -> None:
     assert dropout(tf.ones([2, 3], tf.bfloat16), 0.5, tf.constant(0)).dtype == tf.bfloat16
+
+
+def test_noise_of_each_image_s_own_draws() -> None:
+    """A draw below the rate drops; what is kept is divided by the keep probability. Rows know nothing of each other."""
+    draws = tf.constant([0.1, 0.6, 0.24, 0.25])
+    kept = StochasticDepth(0.25).drawn(tf.ones([4, 2, 2, 3], tf.bfloat16), draws)
+    assert kept.dtype == tf.bfloat16
+    np.testing.assert_allclose(tf.cast(kept[:, 0, 0, 0], tf.float32), [0, 4 / 3, 0, 4 / 3], rtol=0.01)
+    uniform = tf.random.stateless_uniform([SAMPLES, 100], [1, 2])
+    outputs = dropped(tf.ones([SAMPLES, 100]), 0.2, uniform).numpy()
+    np.testing.assert_allclose(np.unique(outputs), [0.0, 1.25], rtol=1e-6)
+    assert abs(np.mean(outputs == 0) - 0.2) < 0.03
+
+
+def test_an_inference_with_noise_normalises_by_the_moving_statistics() -> None:
+    forward = ForwardPass(moving_statistics=True)
+    layer = _norm()
+    layer.moving_mean.assign([1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(layer(_batch(), forward=forward), layer(_batch()))
+    assert not forward.statistics

@@ -164,5 +164,25 @@ def test_a_frozen_block_runs_as_in_inference() -> None:
     network = EfficientNet(tiny(depth_coefficient=0.5, fix_layer_num=4, stochastic_depth_rate=0.9))
     index = next(i for i, block in enumerate(network.blocks[:4]) if block.has_residual)
     block, features = network.blocks[index], tf.random.stateless_normal([6, 8, 8, 8], [1, 2])
-    trained = block(features, forward=ForwardPass(), seed=tf.constant(3))
+    trained = block(features, forward=ForwardPass(), noise=tf.constant(3))
     np.testing.assert_array_equal(trained, block(features))
+
+
+def test_draws_of_an_image_s_own_noise_it_whatever_the_batch() -> None:
+    """And frozen blocks too: a network that was finetuned may be a noised teacher."""
+    overrides = {"depth_coefficient": 0.5, "stochastic_depth_rate": 0.9, "dropout_rate": 0.5, "fix_layer_num": 20}
+    network = EfficientNet(tiny(**{**overrides, "fix_layer_num": len(tiny(**overrides).blocks())}))
+    draws = tf.random.stateless_uniform([6, network.num_draws], [3, 4])
+
+    def noised(rows: slice) -> np.ndarray:
+        forward = ForwardPass(draws=draws[rows], moving_statistics=True)
+        return network(images(6)[rows], forward=forward).numpy()
+
+    together = noised(slice(0, 6))
+    np.testing.assert_allclose(
+        np.concatenate([noised(slice(0, 1)), noised(slice(1, 6))]), together, rtol=1e-3, atol=1e-5
+    )
+    quiet = network(images(6)).numpy()
+    assert np.all(np.abs(together - quiet).max(1) > 1e-4)
+    nothing = ForwardPass(draws=tf.zeros_like(draws) + 0.999, moving_statistics=True)
+    assert np.all(np.isfinite(network(images(6), forward=nothing)))

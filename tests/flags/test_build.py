@@ -12,6 +12,7 @@ from data.tasks import TASKS
 from efficientnet.variants import ModelConfig
 from errors import UserError
 from flags import build
+from flags.config import TeacherNoise
 from tests.flags.parsing import describe, parsed
 
 IMAGENET = ("--label_data_dir=labeled", "--model_dir=model")
@@ -128,6 +129,31 @@ def test_a_released_online_teacher_is_the_variant_at_its_native_size():
     assert config.teacher_path == "teacher/model.ckpt"
 
 
+def test_noise_is_switched_off_for_unlabeled_images_alone():
+    more = ("--unlabel_data_dir=images", "--augment_name=v1", *IMAGENET)
+    config = train(*ONLINE, *more)
+    assert (config.unlabeled_dropout, config.unlabeled_stochastic_depth, config.data.noise_teacher) == (
+        True,
+        True,
+        False,
+    )
+    config = train(*ONLINE, *more, "--unl_aug=none", "--nounl_dropout", "--nounl_stochastic_depth", "--noise_teacher")
+    assert (config.data.augment.enabled, config.data.unlabeled_augment.enabled) == (True, False)
+    assert (config.unlabeled_dropout, config.unlabeled_stochastic_depth, config.data.noise_teacher) == (
+        False,
+        False,
+        True,
+    )
+    assert (config.model.dropout_rate, config.model.stochastic_depth_rate) == (None, None)
+
+
+def test_a_noised_teacher_predicts():
+    more = (*PREDICT, "--task_name=svhn", "--unlabel_data_dir=images")
+    assert build.predict_config(parsed(*more)).noise is None
+    config = build.predict_config(parsed(*more, "--noise_teacher", "--augment_name=v1", "--randaug_mag=5", "--seed=3"))
+    assert config.noise == TeacherNoise(AugmentConfig(magnitude=5), flip=False, seed=3)
+
+
 def test_a_student_starts_from_its_online_teacher():
     more = ("--unlabel_data_dir=images", "--model_name=efficientnet-b2", *IMAGENET)
     assert train(*ONLINE, *more).init_path == ""
@@ -215,6 +241,11 @@ def test_an_online_teacher_of_ours_describes_itself(tmp_path):
                 *IMAGENET,
             ),
             "--student_start=teacher is given with --init_model; only one of them can be the start",
+        ),
+        (
+            ("--unlabel_ratio=1", "--unlabel_data_dir=balanced", "--noise_teacher", *IMAGENET),
+            "--noise_teacher is given without an online teacher (--teacher_model_name, --teacher_model_path); where the labels "
+            "are on disk, it belongs to the --mode=predict that makes them",
         ),
         (
             ("--unlabeled_only", *IMAGENET),

@@ -105,6 +105,18 @@ def test_students_start_from_their_teachers_and_pretrain_on_unlabeled_images():
     ]
 
 
+def test_teachers_are_noised_as_their_round_says():
+    config = iterate(
+        "--noise_teacher", "--nounl_dropout", "--randaug_mag=3", "--finetune=train_steps=10",
+        "--rounds=efficientnet-b0:4:augment_name=v1:randaug_mag=9,efficientnet-b0:4:noise_teacher=false",
+    )  # fmt: skip
+    first, second = config.rounds
+    assert (first.predict.noise.augment.enabled, first.predict.noise.augment.magnitude) == (True, 9)
+    assert second.predict.noise is None
+    assert [this.student.unlabeled_dropout for this in config.rounds] == [False, False]
+    assert not any(each.data.noise_teacher for each in (config.teacher, first.student, first.finetune))
+
+
 def test_a_finetuned_network_predicts_at_its_own_size(tmp_path):
     more = ("--task_name=imagenet", "--label_data_dir=a", "--unlabel_data_dir=b", "--input_image_size=64")
     config = iterate(*more, "--finetune=input_image_size=96", "--rounds=efficientnet-b0:1,efficientnet-b0:1")

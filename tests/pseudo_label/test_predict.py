@@ -16,11 +16,12 @@ import pytest
 import tensorflow as tf
 
 from data import records
+from data.config import AugmentConfig
 from data.streams import Pipeline
 from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
 from errors import UserError
-from flags.config import DeviceConfig, PredictConfig
+from flags.config import DeviceConfig, PredictConfig, TeacherNoise
 from pseudo_label import predict
 from reporting.numbers import read_predictions
 from training import checkpoints, strategy
@@ -142,6 +143,40 @@ def test_replicas_of_each_shard_and_two_devices_give_what_one_gives(folder, whol
 
 
 # --- in this process ------------------------------------------------------------------------------------------------
+
+
+def test_a_noised_teacher_says_the_same_of_an_image_however_the_work_is_shared(folder, whole, tmp_path):
+    """Another batch size, three workers, two shards of all images in another order: labels follow from seed and image."""
+    noise = TeacherNoise(AugmentConfig(magnitude=5), True, seed=3)
+    base = dataclasses.replace(config_for(folder, ""), noise=noise, model=noisy(model_config()))
+
+    def predicted(name, **changes):
+        predict.predict(dataclasses.replace(base, output_dir=str(tmp_path / name), **changes))
+        return tmp_path / name
+
+    together = labels(predicted("together"))
+    for worker in range(3):
+        predicted("shared", worker_id=worker, total_replicas=3, batch_size=4)
+    np.testing.assert_allclose(labels(tmp_path / "shared"), together, rtol=1e-4, atol=1e-6)
+    examples = [
+        example
+        for shard in range(SHARDS)
+        for example in records.read_shard(str(folder / "images" / records.shard_name("train", shard, SHARDS)))
+    ]
+    records.write_shard(str(tmp_path / "turned" / records.shard_name("train", 0, 1)), examples[::-1])
+    turned = predicted("out", input_dir=str(tmp_path / "turned"), num_shards=1)
+    backwards = read_predictions(str(turned), "train-00000-of-00001", 7)
+    assert backwards is not None
+    np.testing.assert_allclose(backwards[::-1], together, rtol=1e-4, atol=1e-6)
+    other = labels(predicted("other", noise=dataclasses.replace(noise, seed=4)))
+    quiet = labels(predicted("quiet", noise=None))
+    assert np.mean(np.abs(other - together).max(1) > 1e-4) > 0.9
+    assert np.mean(np.abs(quiet - together).max(1) > 1e-4) > 0.9
+    np.testing.assert_allclose(quiet, labels(whole), rtol=1e-4, atol=1e-6)
+
+
+def noisy(model):
+    return dataclasses.replace(model, dropout_rate=0.5, stochastic_depth_rate=0.5)
 
 
 @pytest.mark.parametrize(("replicas", "hosts"), [(1, 1), (4, 1), (4, 2)])

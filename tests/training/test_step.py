@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from efficientnet.layers import BatchNormalization
 from efficientnet.model import EfficientNet
 from flags.config import OptimizerConfig
 from tests.efficientnet.tiny import NUM_CLASSES, images, tiny
@@ -56,12 +57,13 @@ def _step(
     seed: int = 0,
     teacher: Optional[EfficientNet] = None,
     bfloat16: bool = False,
+    switches: Optional[dict[str, Any]] = None,
     **overrides: Any,
 ) -> tuple[TrainingStep, TrainingState]:
     quiet = {"dropout_rate": 0.0, "stochastic_depth_rate": 0.0}
     state = TrainingState(EfficientNet(tiny(**{**quiet, **overrides}), bfloat16=bfloat16))
     state.step.assign(6)  # behind the warm-up, so that weights move
-    return TrainingStep(state, config, seed=seed, teacher=teacher), state
+    return TrainingStep(state, config, seed=seed, teacher=teacher, **(switches or {})), state
 
 
 def _metrics(step: TrainingStep, batch: dict[str, Any]) -> dict[str, float]:
@@ -182,3 +184,72 @@ def test_masked_labels_leave_some_of_the_loss_out() -> None:
     values = [float(compiled(_batch(unlabeled=False))["labeled_loss"]) for _ in range(30)]
     assert len({round(value, 3) for value in values}) > 3
     assert np.mean(values) == pytest.approx(expected, rel=0.3)
+
+
+# --- whose noise ----------------------------------------------------------------------------------------------------
+
+NOISY = {"depth_coefficient": 0.5, "dropout_rate": 0.0, "stochastic_depth_rate": 0.0}
+
+
+def _logits(monkeypatch: pytest.MonkeyPatch, seed: int, switches: dict[str, Any], **noise: Any) -> np.ndarray:
+    """What one step's forward pass gives, its batch norms frozen so that no row sees another's noise."""
+    monkeypatch.setattr(BatchNormalization, "trainable", False)
+    step, _ = _step(
+        _config(unlabel_ratio=1.5, teacher_softmax_temp=1.0), seed=seed, switches=switches, **{**NOISY, **noise}
+    )
+    found: list[np.ndarray] = []
+    losses_of = step._losses
+
+    def losses_and_logits(logits: tf.Tensor, *rest: Any) -> Any:
+        found.append(logits.numpy())
+        return losses_of(logits, *rest)
+
+    monkeypatch.setattr(step, "_losses", losses_and_logits)
+    with monkeypatch.context() as patch:
+        patch.setattr("training.step.apply_update", lambda *_: None)
+        step(_batch())
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("switch", "noise"),
+    [("unlabeled_dropout", {"dropout_rate": 0.5}), ("unlabeled_stochastic_depth", {"stochastic_depth_rate": 0.9})],
+)
+def test_a_noise_is_taken_from_the_unlabeled_images_alone(
+    monkeypatch: pytest.MonkeyPatch, switch: str, noise: dict[str, float]
+) -> None:
+    """Without it an unlabeled row is what it is without any noise, whatever the seed; a labeled row follows the seed."""
+    quiet = _logits(monkeypatch, 0, {})
+    noised = np.stack([_logits(monkeypatch, seed, {}, **noise) for seed in range(4)])
+    spared = np.stack([_logits(monkeypatch, seed, {switch: False}, **noise) for seed in range(4)])
+    np.testing.assert_allclose(
+        spared[:, LABELED:], np.broadcast_to(quiet[LABELED:], spared[:, LABELED:].shape), rtol=1e-5
+    )
+    np.testing.assert_allclose(spared[:, :LABELED], noised[:, :LABELED], rtol=1e-5)
+    assert np.all(noised.std(0).max(-1) > 1e-4)
+    other = {"unlabeled_dropout", "unlabeled_stochastic_depth"} - {switch}
+    np.testing.assert_array_equal(_logits(monkeypatch, 3, dict.fromkeys(other, False), **noise), noised[3])
+
+
+def test_an_online_teacher_is_noised_on_request_anew_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny(depth_coefficient=0.5, dropout_rate=0.5, stochastic_depth_rate=0.9)
+    teacher = EfficientNet(network, seed=5)
+    teacher.trainable = False
+    batch = _batch()
+    quiet = teacher(batch["unlabeled"]["teacher_image"]).numpy()
+
+    def labels(step_number: int, noise_teacher: bool) -> np.ndarray:
+        step, state = _step(_config(unlabel_ratio=1.5), teacher=teacher, switches={"noise_teacher": noise_teacher})
+        state.step.assign(step_number)
+        found: list[np.ndarray] = []
+        monkeypatch.setattr(step, "_losses", lambda _, __, teacher_logits, ___: found.append(teacher_logits.numpy()))
+        with pytest.raises(TypeError):  # no losses, no step
+            step(batch)
+        return found[0]
+
+    np.testing.assert_array_equal(labels(6, False), quiet)
+    first, second = labels(6, True), labels(7, True)
+    assert np.all(np.abs(first - quiet).max(-1) > 1e-4)
+    assert np.all(np.abs(first - second).max(-1) > 1e-4)
+    np.testing.assert_array_equal(labels(6, True), first)
+    assert teacher.trainable_variables == []

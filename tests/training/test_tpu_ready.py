@@ -17,10 +17,11 @@ import tensorflow as tf
 from data import prepare, records, streams
 from data.config import AugmentConfig, DataConfig
 from data.tasks import load_task
+from efficientnet.layers import ForwardPass
 from efficientnet.model import EfficientNet
 from efficientnet.variants import VARIANTS, ModelConfig
 from evaluation.accuracy import Evaluator
-from flags.config import DeviceConfig, OptimizerConfig, PredictConfig, PrepareConfig, TrainConfig
+from flags.config import DeviceConfig, OptimizerConfig, PredictConfig, PrepareConfig, TeacherNoise, TrainConfig
 from pseudo_label import predict
 from training import trainer
 from training.state import TrainingState
@@ -43,12 +44,14 @@ class Kind(NamedTuple):
     online: bool
     ratio: float
     temperature: float
+    ablated: bool = False  # unlabeled images without noise, a teacher with it
 
 
 KINDS = {
     "supervised": Kind(False, 0.0, -1.0),
     "offline": Kind(False, 1.5, 0.5),
     "online": Kind(True, 1.5, -1.0),
+    "ablated": Kind(True, 1.5, -1.0, ablated=True),
 }
 
 
@@ -68,7 +71,14 @@ def training_step(config: ModelConfig, kind: Kind) -> TrainingStep:
     optimizer = OptimizerConfig(
         10, BATCH, 20, unlabel_ratio=kind.ratio, teacher_softmax_temp=kind.temperature, label_data_sample_prob=0.9
     )
-    return TrainingStep(TrainingState(EfficientNet(config)), optimizer, teacher=teacher)
+    return TrainingStep(
+        TrainingState(EfficientNet(config)),
+        optimizer,
+        teacher=teacher,
+        unlabeled_dropout=not kind.ablated,
+        unlabeled_stochastic_depth=not kind.ablated,
+        noise_teacher=kind.ablated,
+    )
 
 
 def training_batch(kind: Kind) -> dict[str, dict[str, tf.Tensor]]:
@@ -133,9 +143,18 @@ def test_every_variant_lowers(name):
     check(compiled(Evaluator(model, tf.distribute.get_strategy())._distributed_step), evaluation)
 
 
-@pytest.mark.parametrize("kind", ["supervised", "online"])
+@pytest.mark.parametrize("kind", ["supervised", "online", "ablated"])
 def test_every_kind_of_training_step_lowers(kind):
     check(compiled(training_step(small("efficientnet-b0"), KINDS[kind]).__call__), training_batch(KINDS[kind]))
+
+
+def test_a_noised_prediction_lowers():
+    model = EfficientNet(small("efficientnet-b0"))
+
+    def predicted(batch: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        return tf.nn.softmax(model(batch, forward=ForwardPass(draws=draws, moving_statistics=True)))
+
+    check(compiled(predicted), tf.zeros([BATCH, PIXELS, PIXELS, 3]), tf.zeros([BATCH, model.num_draws]))
 
 
 def test_xla_compiles_a_step_and_it_trains():
@@ -241,6 +260,9 @@ def test_every_stream_has_static_shapes(data_dir):
         streams.training_stream(data, 8, 0, 1, streams.Segments(0, 3)),
         streams.evaluation_stream(labeled, 10, 16, True, 8),
         predict.prediction_stream(unlabeled, 16, True, 8, (0, 1)),
+        predict.prediction_stream(
+            unlabeled, 16, True, 8, (0, 1), noise=TeacherNoise(AugmentConfig(), True, 0), num_draws=5
+        ),
     ]
     for stream in found:
         for spec in tf.nest.flatten(stream.element_spec):

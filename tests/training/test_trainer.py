@@ -283,6 +283,26 @@ def test_the_stream_of_a_segment_does_not_depend_on_where_a_run_started(config):
     assert not np.array_equal(whole[0], whole[3])
 
 
+def test_a_noised_online_teacher_sees_its_own_crops_and_augmentation(config, data_dir):
+    online = dataclasses.replace(
+        config.data, unlabel_data_dir=os.path.join(data_dir, "unlabeled"), teacher_image_size=16
+    )
+
+    def batch(**changes):
+        data = dataclasses.replace(online, **changes)
+        stream = streams.training_stream(data, 8, 64, 1, streams.Segments(0, 3), online_teacher=True)
+        return next(iter(stream))["unlabeled"]
+
+    quiet, noised, again = batch(), batch(noise_teacher=True), batch(noise_teacher=True)
+    np.testing.assert_array_equal(noised["image"], quiet["image"])
+    np.testing.assert_array_equal(noised["teacher_image"], again["teacher_image"])
+    for other in (quiet["teacher_image"], noised["image"]):
+        assert np.mean(np.any(noised["teacher_image"].numpy() != other.numpy(), (1, 2, 3))) > 0.95
+    plain = batch(unlabeled_augment=AugmentConfig(False), noise_teacher=True)
+    np.testing.assert_array_equal(plain["teacher_image"], noised["teacher_image"])
+    assert np.any(plain["image"].numpy() != noised["image"].numpy())
+
+
 def test_eval_takes_a_prefix_and_counts_as_the_training_did(finished, data_dir):
     prefix = checkpoints.latest(finished.model_dir)
     with open(os.path.join(finished.model_dir, "evaluation.json")) as file:
