@@ -57,6 +57,7 @@ def _arguments() -> argparse.Namespace:
         "--records", type=_numbers, default="200000,400000,800000,1600000", help="records of each run, by comma"
     )
     parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--store_top_k", type=int, default=0, help="sparse predictions; 0 for all classes")
     parser.add_argument("--image_bytes", type=int, default=500)
     parser.add_argument("--shards", type=int, default=16)
     parser.add_argument("--repeat", type=int, default=3, help="runs of each size; the median counts")
@@ -144,11 +145,12 @@ def _write_inputs(folder: str, number: int, arguments: argparse.Namespace) -> No
         name = records.shard_name("train", shard, arguments.shards)
         records.write_shard(f"{folder}/images/{name}", (images[row % len(images)] for row in range(len(part))))
         name = records.prediction_name("train", shard, arguments.shards, 0)
-        records.write_shard(f"{folder}/predictions/{name}", _predictions(len(part), arguments.classes, rng))
+        records.write_shard(f"{folder}/predictions/{name}", _predictions(len(part), arguments, rng))
 
 
-def _predictions(number: int, classes: int, rng: np.random.Generator) -> Iterator[bytes]:
+def _predictions(number: int, arguments: argparse.Namespace, rng: np.random.Generator) -> Iterator[bytes]:
     """Softmaxes whose classes are unevenly frequent, so that some are cut and others filled with copies."""
+    classes, top_k = arguments.classes, arguments.store_top_k
     eye = np.eye(classes, dtype=np.float32)
     heads = [records.prediction_example(row)[: -row.nbytes] for row in eye]
     frequency = 0.8 ** np.arange(classes)
@@ -158,7 +160,10 @@ def _predictions(number: int, classes: int, rng: np.random.Generator) -> Iterato
         logits = rng.normal(size=(size, classes)) + 5 * eye[label]
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         for row in probabilities.astype(np.float32):
-            yield heads[int(row.argmax())] + row.tobytes()
+            if top_k:
+                yield records.prediction_example(row, top_k)
+            else:
+                yield heads[int(row.argmax())] + row.tobytes()
 
 
 def _machine() -> str:

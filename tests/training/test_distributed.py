@@ -9,6 +9,7 @@ import pickle
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -112,26 +113,52 @@ def test_two_replicas_under_mirrored_strategy_with_rematerialisation(config, one
     assert_same_trajectory(one_device, model_dir)
 
 
-def test_two_processes_under_tf_config(config, one_device, tmp_path):
+def start_two(config, model_dirs):
     sockets = [socket.socket() for _ in range(2)]
     for free in sockets:
         free.bind(("127.0.0.1", 0))
     workers = [f"127.0.0.1:{free.getsockname()[1]}" for free in sockets]
     for free in sockets:
         free.close()
-    model_dir = str(tmp_path / "chief")
-    processes = [
-        start(
-            config,
-            model_dir if index == 0 else str(tmp_path / "other"),
-            tf_config={"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}},
-        )
-        for index in range(2)
+    return [
+        start(config, model_dir, tf_config={"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
+        for index, model_dir in enumerate(model_dirs)
     ]
-    for process in processes:
+
+
+def test_two_processes_under_tf_config(config, one_device, tmp_path):
+    model_dirs = [str(tmp_path / "chief"), str(tmp_path / "other")]
+    for process in start_two(config, model_dirs):
         finish(process)
-    assert_same_trajectory(one_device, model_dir)
-    assert not checkpoints.list_own(str(tmp_path / "other"))
+    assert_same_trajectory(one_device, model_dirs[0])
+    assert not checkpoints.list_own(model_dirs[1])
+
+
+def test_workers_that_die_and_return_continue_from_the_checkpoint(config, tmp_path):
+    steps, period = 150, 10
+    optimizer = dataclasses.replace(config.optimizer, train_steps=steps, base_learning_rate=0.01)
+    longer = dataclasses.replace(config, optimizer=optimizer, save_checkpoints_steps=period, evaluate=False)
+    model_dir = str(tmp_path / "killed")
+    chief, other = start_two(longer, [model_dir, model_dir])
+    while not checkpoints.list_own(model_dir):
+        assert chief.poll() is None, chief.communicate()[0][-4000:]
+        time.sleep(0.05)
+    other.kill()
+    other.communicate()
+    output, _ = chief.communicate(timeout=240)
+    assert "TF_CONFIG: another worker is gone" in output
+    assert "they continue from the newest checkpoint" in output
+    reached = max(checkpoints.list_own(model_dir))
+    assert reached < steps
+
+    for process in start_two(longer, [model_dir, model_dir]):
+        finish(process)
+    metrics = read(model_dir, "metrics.jsonl")
+    assert [line["step"] for line in metrics] == list(range(1, steps + 1))
+    whole = str(tmp_path / "whole")
+    finish(start(longer, whole, group=1))
+    for expected, got in zip(read(whole, "metrics.jsonl"), metrics):
+        assert got["loss"] == pytest.approx(expected["loss"], rel=1e-3), expected["step"]
 
 
 def test_groups_of_replicas_follow_the_release():
