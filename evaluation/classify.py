@@ -25,6 +25,7 @@ from data.prepare.images import Item, Loaded, Rules
 from data.prepare.parallel import Workers
 from efficientnet.model import EfficientNet
 from errors import UserError
+from evaluation import imagenet_names
 from flags.config import ClassifyConfig
 from reporting.progress import progress
 from training import checkpoints
@@ -107,15 +108,15 @@ def find_images(inputs: Iterable[str]) -> list[Item]:
 
 def class_names(config: ClassifyConfig) -> tuple[str, ...]:
     """One name a class; raises UserError where there is another number of them."""
-    count = config.model.num_classes
-    if not config.class_names:
-        return tuple(f"class {label}" for label in range(count))
-    if len(config.class_names) != count:
+    count, names = config.model.num_classes, config.class_names
+    if names and len(names) != count:
         raise UserError(
-            f"--task_name: the task has {len(config.class_names)} class names, but the network has {count} classes; give "
-            "the task that the checkpoint was trained on"
+            f"--task_name: the task has {len(names)} class names, but the network has {count} classes; give the task that the "
+            "checkpoint was trained on"
         )
-    return config.class_names
+    if config.imagenet:
+        names = imagenet_names.readable(names)
+    return names or tuple(f"class {label}" for label in range(count))
 
 
 # --- the network ----------------------------------------------------------------------------------------------------

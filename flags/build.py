@@ -12,7 +12,7 @@ from typing import Optional
 from absl.flags import FlagValues
 
 from data.config import AugmentConfig, DataConfig
-from data.tasks import Task, load_task
+from data.tasks import TASKS, Task, load_task
 from efficientnet.variants import ModelConfig
 from errors import UserError
 from flags.config import (
@@ -245,6 +245,7 @@ def classify_config(values: FlagValues) -> ClassifyConfig:
         inputs=tuple(needed(values, "input_files", "the images, files or folders")),
         image_size=image_size,
         class_names=task.class_names,
+        imagenet=task.name == "imagenet" and model.num_classes == TASKS["imagenet"].num_classes,
         output_csv=values.output_csv or "",
         batch_size=values.eval_batch_size,
         use_averages=values.use_averages,

@@ -270,6 +270,7 @@ class ClassifyConfig:
       inputs: image files, and folders whose images are all taken.
       image_size: pixels at which the network sees images.
       class_names: one name a class; empty shows the classes' numbers, from 0.
+      imagenet: the classes are ImageNet's thousand, whose names are known elsewhere.
       output_csv: file for a row an image; "" for none.
       top: how many classes an image.
       batch_size: images of one replica's batch.
@@ -281,6 +282,7 @@ class ClassifyConfig:
     inputs: tuple[str, ...]
     image_size: int
     class_names: tuple[str, ...] = ()
+    imagenet: bool = False
     output_csv: str = ""
     top: int = 5
     batch_size: int = 8

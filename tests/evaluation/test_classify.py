@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import socket
 
 import numpy as np
 import pytest
@@ -170,6 +171,37 @@ def test_the_table_is_aligned_and_cut():
     assert lines[53] == "  bad0.jpg: an empty file"
     assert lines[-1] == "  ... and 2 more"
     assert table(answers[:1], ("a", "b")).splitlines()[0].split() == ["image", "class", "%", "class", "%"]
+
+
+def test_imagenet_s_classes_have_keras_s_names(trained, monkeypatch):
+    def decode(rows, top):
+        assert (rows.shape, top) == ((1000, 1000), 1)
+        return [[(f"n{row.argmax():08d}", ["crane", "great_white_shark"][row.argmax() == 3], 1.0)] for row in rows]
+
+    monkeypatch.setattr(tf.keras.applications.imagenet_utils, "decode_predictions", decode)
+    thousand = config(trained, model=dataclasses.replace(MODEL, num_classes=1000), class_names=(), imagenet=True)
+    names = room.class_names(thousand)
+    assert (names[3], names[4], len(names)) == ("great white shark", "crane (n00000004)", 1000)
+    numbers = tuple(f"n{label:08d}" for label in reversed(range(1000)))  # what --mode=prepare finds
+    assert room.class_names(dataclasses.replace(thousand, class_names=numbers)) == names[::-1]
+    words = tuple(f"word {label}" for label in range(1000))
+    assert room.class_names(dataclasses.replace(thousand, class_names=words)) == words
+
+
+def test_without_network_imagenet_s_classes_have_numbers_and_a_line_says_so(trained, monkeypatch, capsys):
+    def decode(rows, top):
+        print("Downloading data from https://somewhere")
+        raise Exception("URL fetch failure on https://somewhere: None --\n [Errno -3] no name")
+
+    monkeypatch.setattr(tf.keras.applications.imagenet_utils, "decode_predictions", decode)
+    thousand = config(trained, model=dataclasses.replace(MODEL, num_classes=1000), class_names=(), imagenet=True)
+    assert room.class_names(thousand)[999] == "class 999"
+    assert capsys.readouterr() == (
+        "",
+        "notice: no names for ImageNet's classes, their numbers instead: URL fetch failure on https://somewhere: None -- "
+        "[Errno -3] no name\n",
+    )
+    assert socket.getdefaulttimeout() is None
 
 
 def test_classes_without_names_are_numbered_from_zero(trained):

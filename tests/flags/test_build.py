@@ -526,6 +526,7 @@ def test_what_classify_gets(tmp_path):
         )
     )
     assert (released.model.num_classes, released.image_size, released.class_names) == (1000, 240, ())
+    assert (released.imagenet, config.imagenet) == (True, False)
 
 
 def test_a_prepared_folder_of_extra_shards_needs_no_prefix(tmp_path):
