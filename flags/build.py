@@ -151,13 +151,14 @@ def predict_with(
         raise UserError(
             f"--worker_id: got {values.worker_id}, expected 0 to {values.total_replicas - 1}, as --total_replicas says"
         )
-    input_dir = images_dir(values)
+    input_dir, input_flag = images_dir(values)
     num_shards = count_shards(values, input_dir)
     return PredictConfig(
         title=title,
         model=model,
         checkpoint=checkpoint,
         input_dir=input_dir,
+        input_flag=input_flag,
         output_dir=needed(values, "output_dir", "the folder of the predictions"),
         image_size=image_size,
         info_dir=values.info_dir or "",

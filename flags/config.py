@@ -127,7 +127,7 @@ class PredictConfig:
 
     Attributes:
       checkpoint: a checkpoint prefix or a model_dir.
-      input_dir: directory of the images' shards (`;` separates several).
+      input_dir: directory of the images' shards (`;` separates several); `input_flag` gave it, for messages.
       output_dir: where prediction records go (`--output_dir`); with `reassign_label`, the relabeled filtered records.
       info_dir: where the counts go; output_dir where "".
       shard_ids: which of the `num_shards` input shards; None for all.
@@ -155,6 +155,7 @@ class PredictConfig:
     samples_per_class: int = 30
     store_top_k: int = 0
     noise: Optional[TeacherNoise] = None
+    input_flag: str = "unlabel_data_dir"
     class_names: tuple[str, ...] = ()
     use_averages: bool = True
     device: DeviceConfig = DeviceConfig()
@@ -202,7 +203,7 @@ class ConvertConfig:
     """A released checkpoint becomes a model_dir of ours (`--mode=convert`).
 
     Attributes:
-      checkpoint: the released checkpoint's prefix (`--init_model_path`).
+      checkpoint: the released checkpoint's prefix; `flag` gave it, for messages.
       model_dir: receives model.json and the checkpoint.
       image_size: pixels at which the network sees images.
     """
@@ -213,6 +214,7 @@ class ConvertConfig:
     model_dir: str
     image_size: int
     task: Task
+    flag: str = "init_model_path"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -307,10 +309,16 @@ class RoundConfig:
 
 @dataclasses.dataclass(frozen=True)
 class IterateConfig:
-    """The whole loop; every stage's folder lies under `work_dir` (see `pseudo_label/rounds.py`)."""
+    """The whole loop; every stage's folder lies under `work_dir` (see `pseudo_label/rounds.py`).
+
+    Attributes:
+      teacher: its training, or only its evaluation where it is ready-made.
+      ready_teacher: how a ready-made teacher comes into its folder; None where it is trained.
+    """
 
     work_dir: str
     teacher: TrainConfig
     rounds: tuple[RoundConfig, ...]
     prepare: Optional[PrepareConfig] = None
+    ready_teacher: Optional[ConvertConfig] = None
     command: str = ""

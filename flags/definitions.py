@@ -275,8 +275,18 @@ def _unlabeled(group: _Group) -> None:
         "Where a student's weights start: afresh, or from its teacher's, which must be of the same architecture. (From any "
         "other checkpoint: --init_model.) [ours]",
     )
-    group.text("teacher_model_name", None, "Online teacher's network; default: no online teacher. [release]")
-    group.text("teacher_model_path", None, "Online teacher's checkpoint: a prefix or a model_dir. [release]")
+    group.text(
+        "teacher_model_name",
+        None,
+        "Online teacher's network; default: no online teacher. iterate: the ready-made teacher's, where it has no model.json. "
+        "[release]",
+    )
+    group.text(
+        "teacher_model_path",
+        None,
+        "Online teacher's checkpoint: a prefix or a model_dir. iterate: a ready-made teacher to begin with, instead of training "
+        "one. [release]",
+    )
     group.text(
         "rounds",
         None,

@@ -25,16 +25,19 @@ def in_data_dir(values: FlagValues, folder: str, flag: str, what: str) -> str:
     return os.path.join(values.data_dir, folder)
 
 
-def images_dir(values: FlagValues) -> str:
-    """What predict reads; the release took it from --label_data_dir.
+def images_dir(values: FlagValues) -> tuple[str, str]:
+    """What predict reads, and the flag that says so; the release took it from --label_data_dir.
 
     Raises:
       UserError: no flag says it.
     """
-    given = values.unlabel_data_dir or values.label_data_dir
-    if values.reassign_label and not given:
+    for flag in ("unlabel_data_dir", "label_data_dir"):
+        given = values[flag].value
+        if given:
+            return str(given), flag
+    if values.reassign_label:
         raise UserError("--unlabel_data_dir is missing: --reassign_label needs it, the balanced records")
-    return given or in_data_dir(values, "unlabeled", "unlabel_data_dir", "the images to predict on")
+    return in_data_dir(values, "unlabeled", "unlabel_data_dir", "the images to predict on"), "data_dir"
 
 
 def file_prefix(values: FlagValues, directory: str) -> str:

@@ -3,14 +3,15 @@
     --rounds=efficientnet-b0:4,efficientnet-b1:4:dropout_rate=0.3     MODEL:UNLABEL_RATIO[:FLAG=VALUE]*
     --finetune=input_image_size=300:train_last_step_num=500           FLAG=VALUE[:FLAG=VALUE]*
 
-The teacher is what the command line's own flags describe; a student has the same flags but for its model, its ratio and its
-FLAG=VALUE; a finetuned network has its student's, but no unlabeled images, and the FLAG=VALUE of --finetune. A round may end
-with a `:finetune=` of its own, which takes all that follows, or with `:finetune=none`. Where the stages' folders lie is written
-at the head of `pseudo_label/rounds.py`.
+The teacher is what the command line's own flags describe, or the checkpoint of --teacher_model_path; a student has the same
+flags but for its model, its ratio and its FLAG=VALUE; a finetuned network has its student's, but no unlabeled images, and the
+FLAG=VALUE of --finetune. A round may end with a `:finetune=` of its own, which takes all that follows, or with `:finetune=none`.
+Where the stages' folders lie is written at the head of `pseudo_label/rounds.py`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
 from collections.abc import Mapping, Sequence
@@ -22,8 +23,9 @@ from absl.flags import FlagValues
 from efficientnet.variants import VARIANTS
 from errors import UserError
 from flags import build, definitions
-from flags.config import IterateConfig, PrepareConfig, RoundConfig, TrainConfig
+from flags.config import ConvertConfig, IterateConfig, PrepareConfig, RoundConfig, TrainConfig
 from flags.folders import count_shards, in_data_dir, needed
+from flags.network import Description, teacher_of
 
 # Tasks that `prepare` makes of nothing but what is installed.
 BUILT_IN_TASKS = ("digits",)
@@ -31,7 +33,7 @@ DEFAULT = "default"
 # What iterate decides itself, so that neither the command line nor a round may say it.
 DECIDED_HERE = (
     "model_dir", "output_dir", "info_dir", "input_dir", "prediction_dir", "predict_ckpt_path", "unlabel_ratio",
-    "teacher_model_name", "teacher_model_path", "shard_id", "worker_id", "total_replicas", "reassign_label",
+    "shard_id", "worker_id", "total_replicas", "reassign_label",
     "only_get_stats",
 )  # fmt: skip
 NONE = "none"
@@ -48,7 +50,7 @@ OF_NOISE = ("noise_teacher", "augment_name", "randaug_mag", "randaug_layer", "cu
 # What holds for a whole run: a round may not say it either.
 OF_THE_RUN = (
     "mode", "rounds", "finetune", "work_dir", "data_dir", "label_data_dir", "unlabel_data_dir", "task_name", "model_name",
-    "num_label_classes", "small_image_model", "num_shards", "file_prefix",
+    "num_label_classes", "small_image_model", "num_shards", "file_prefix", "teacher_model_name", "teacher_model_path",
 )  # fmt: skip
 
 
@@ -92,10 +94,13 @@ def iterate_config(values: FlagValues, command: str = "") -> IterateConfig:
     # The task's description does not exist before prepare has run; not to read it later either keeps a continued run's
     # configs equal to the first one's.
     common = {"label_data_dir": labeled, "num_shards": str(num_shards)}
-    teacher = build.train_config(
-        override(values, {**common, **OF_STUDENTS, "model_dir": os.path.join(work_dir, "teacher")}),
-        "teacher",
-    )
+    of_teacher = {**common, **OF_STUDENTS, "model_dir": os.path.join(work_dir, "teacher")}
+    ready = None
+    if values.teacher_model_path or values.teacher_model_name:
+        teacher, ready = _ready_teacher(values, of_teacher)
+        values = override(values, {"teacher_model_path": None, "teacher_model_name": None})
+    else:
+        teacher = build.train_config(override(values, of_teacher), "teacher")
     stages = []
     network = teacher
     for number, this in enumerate(rounds, start=1):
@@ -105,7 +110,7 @@ def iterate_config(values: FlagValues, command: str = "") -> IterateConfig:
         except UserError as error:
             raise UserError(f"--rounds: round {number}: {error}") from error
         network = stages[-1].outcome
-    return IterateConfig(work_dir, teacher, tuple(stages), prepare, command)
+    return IterateConfig(work_dir, teacher, tuple(stages), prepare, ready, command)
 
 
 def parse_rounds(text: str) -> list[Round]:
@@ -188,6 +193,30 @@ def override(values: FlagValues, changes: Mapping[str, Optional[str]]) -> FlagVa
     except flags.Error as error:
         raise UserError(" ".join(str(error).split())) from error
     return copy
+
+
+def _ready_teacher(values: FlagValues, of_teacher: Mapping[str, Optional[str]]) -> tuple[TrainConfig, ConvertConfig]:
+    """The evaluation of the teacher that --teacher_model_path names, and how it comes into the work_dir."""
+    path = needed(values, "teacher_model_path", "the checkpoint of --teacher_model_name")
+    described = Description.beside(path)
+    name = values.teacher_model_name or (described.model.name if described else "")
+    if not name:
+        raise UserError(
+            f"--teacher_model_name is missing: there is no model.json beside {path} to say which network it is"
+        )
+    if values.init_model or values.init_model_path:
+        raise UserError(
+            "--init_model is given with --teacher_model_path, a teacher that is not trained; leave one of them out"
+        )
+    unnamed = {"teacher_model_path": None, "teacher_model_name": None}
+    evaluation = build.train_config(override(values, {**of_teacher, **unnamed, "model_name": name}), "teacher")
+    named = override(values, {"teacher_model_name": name})
+    model, image_size = teacher_of(named, evaluation.model, evaluation.data.image_size)
+    data = dataclasses.replace(evaluation.data, image_size=image_size, small_image_model=model.small_image_model)
+    evaluation = dataclasses.replace(evaluation, model=model, data=data, train=False)
+    return evaluation, ConvertConfig(
+        "teacher", model, path, evaluation.model_dir, image_size, data.task, flag="teacher_model_path"
+    )
 
 
 def _prepared(values: FlagValues, work_dir: str) -> FlagValues:

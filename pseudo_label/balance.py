@@ -150,12 +150,13 @@ def _begin(config: BalanceConfig) -> None:
 
 def _check_settings(config: BalanceConfig) -> None:
     path, wanted = _path(config, SETTINGS_FILE), _settings(config)
+    shards = tf.io.gfile.glob(os.path.join(data_dir(config), f"{OUTPUT_PREFIX}-*"))
+    if all(records.is_temporary(shard) for shard in shards):
+        return  # nothing was made with those settings: they may have been what was wrong
     if not tf.io.gfile.exists(path):
-        if tf.io.gfile.glob(os.path.join(data_dir(config), f"{OUTPUT_PREFIX}-*")):
-            raise UserError(
-                f"--output_dir: {data_dir(config)} holds shards but {path} is missing; name another --output_dir"
-            )
-        return
+        raise UserError(
+            f"--output_dir: {data_dir(config)} holds shards but {path} is missing; name another --output_dir"
+        )
     for name, begun_with in _read_json(path).items():
         if wanted[name] != begun_with:
             raise UserError(

@@ -89,7 +89,8 @@ def find_shards(config: PredictConfig) -> list[Shard]:
       UserError: a shard that does not exist (says what was looked for).
     """
     if config.reassign_label:
-        sources = records.find_shards(config.input_dir, streams.FILTERED_PATTERN, "unlabel_data_dir")
+        sources = records.find_shards(config.input_dir, streams.FILTERED_PATTERN, config.input_flag)
+        _check_none_twice(sources, config)
         ids = config.shard_ids if config.shard_ids is not None else range(len(sources))
         chosen = [sources[shard_id] for shard_id in ids if shard_id < len(sources)]
         folder = os.path.join(config.output_dir, "data")
@@ -108,14 +109,26 @@ def _input_shard(config: PredictConfig, shard_id: int) -> Shard:
     found = [path for path in candidates if tf.io.gfile.exists(path)]
     if not found:
         raise UserError(
-            f"--unlabel_data_dir: no file {' or '.join(candidates)}; check --num_shards (got {config.num_shards}), "
+            f"--{config.input_flag}: no file {' or '.join(candidates)}; check --num_shards (got {config.num_shards}), "
             f"--shard_id and --file_prefix (got {config.file_prefix!r})"
         )
+    _check_none_twice(found, config)
     output = records.prediction_name(config.file_prefix, shard_id, config.num_shards, config.worker_id)
     count = records.prediction_count_name(shard_id, config.num_shards, config.worker_id)
     return Shard(
         found[0], os.path.join(config.output_dir, output), os.path.join(config.info_dir or config.output_dir, count)
     )
+
+
+def _check_none_twice(paths: Sequence[str], config: PredictConfig) -> None:
+    """Raises UserError where two directories hold the same shard, because one's predictions would replace the other's."""
+    first: dict[str, str] = {}
+    for path in paths:
+        other = first.setdefault(os.path.basename(path), path)
+        if other != path:
+            raise UserError(
+                f"--{config.input_flag}: {path} and {other} are the same shard; name only one of the directories"
+            )
 
 
 class _Prediction:

@@ -3,7 +3,8 @@
 Stages and their folders under the work_dir:
 
   prepare          data/                  records of the task (only where prepare needs no source files)
-  teacher          teacher/               model_dir
+  teacher          teacher/               model_dir; of a ready-made one (--teacher_model_path) a copy
+  teacher/evaluate teacher/               of a ready-made one, where there is a test split
   roundN/predict   roundN/predictions/    soft labels
   roundN/balance   roundN/balanced/       filtered, balanced records
   roundN/student   roundN/student/        model_dir
@@ -25,11 +26,12 @@ import tensorflow as tf
 
 from data import prepare, records
 from errors import UserError
-from flags.config import IterateConfig
+from flags.config import ConvertConfig, IterateConfig
 from pseudo_label.balance import balance
 from pseudo_label.predict import predict
 from reporting import report
-from training import trainer
+from training import checkpoints, export, trainer
+from training.metrics import METRICS_FILE
 
 MANIFEST = "manifest.json"
 # They change how a stage runs, not what it makes.
@@ -53,7 +55,12 @@ class Stage:
 def stages(config: IterateConfig) -> list[Stage]:
     """All stages in order."""
     found = [] if config.prepare is None else [Stage("prepare", prepare.prepare, config.prepare)]
-    found.append(Stage("teacher", trainer.run, config.teacher))
+    if config.ready_teacher is None:
+        found.append(Stage("teacher", trainer.run, config.teacher))
+    else:
+        found.append(Stage("teacher", take_teacher, config.ready_teacher))
+        if config.teacher.evaluate:
+            found.append(Stage("teacher/evaluate", trainer.run, config.teacher))
     for number, this in enumerate(config.rounds, start=1):
         found += [
             Stage(f"round{number}/predict", predict, this.predict),
@@ -63,6 +70,21 @@ def stages(config: IterateConfig) -> list[Stage]:
         if this.finetune is not None:
             found.append(Stage(f"round{number}/finetune", trainer.run, this.finetune))
     return found
+
+
+def take_teacher(config: ConvertConfig) -> None:
+    """Copies a ready-made teacher into its folder, once.
+
+    Raises:
+      UserError: no such checkpoint, another network's, or a teacher that is being trained in that folder.
+    """
+    if tf.io.gfile.exists(os.path.join(config.model_dir, METRICS_FILE)):
+        raise UserError(
+            f"--work_dir: {config.model_dir} holds a teacher that was being trained; leave --{config.flag} out to continue, or "
+            "use another --work_dir"
+        )
+    if checkpoints.latest(config.model_dir) is None:
+        export.convert(config)
 
 
 def iterate(config: IterateConfig) -> dict[str, Any]:

@@ -137,10 +137,11 @@ def _opening(results: dict[str, Any]) -> str:
     task, networks = results["task"], results["networks"]
     counts = task["num_images"]
     labeled = f"{counts['train']:,} labeled images" if "train" in counts else "the labeled images"
+    begins = f"learned from {labeled} alone" if networks[0]["last_logged"] else "was given, as a checkpoint"
     lines = [
         f"# Noisy Student on {task['name'] or 'one task'}",
         "",
-        f"The teacher{_architecture(networks[0])} learned from {labeled} alone.",
+        f"The teacher{_architecture(networks[0])} {begins}.",
     ]
     for pseudo in results["rounds"]:
         student, *finetuned = (each for each in networks if each["round"] == pseudo["round"])

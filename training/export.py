@@ -37,7 +37,7 @@ def convert(config: ConvertConfig) -> str:
     existing = checkpoints.latest(config.model_dir)
     if existing:
         raise UserError(f"--model_dir: got {config.model_dir}, which holds {existing} already; give an empty folder")
-    reader = Reader(config.checkpoint, "init_model_path")
+    reader = Reader(config.checkpoint, config.flag)
     tensors = _tensors_of(reader, EfficientNet(config.model))
     tensors.setdefault(STEP_NAME, tf.constant(0, tf.int64))
     checkpoints.write_description(config.model_dir, config.model, config.image_size, config.task.to_json())

@@ -392,6 +392,8 @@ def test_a_broken_task_json_names_its_file(tmp_path):
 def test_a_released_prediction_reads_where_label_data_dir_says():
     config = build.predict_config(parsed(*PREDICT, "--task_name=svhn", "--label_data_dir=proc", "--file_prefix=extra"))
     assert (config.input_dir, config.file_prefix, config.num_shards) == ("proc", "extra", 128)
+    assert config.input_flag == "label_data_dir"
+    assert build.predict_config(parsed(*PREDICT, "--unlabel_data_dir=u")).input_flag == "unlabel_data_dir"
     assert (config.shard_ids, config.image_size, config.batch_size) == ((0,), 32, 8)
 
 

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from data.tasks import TASKS
+from efficientnet.variants import ModelConfig
 from errors import UserError
 from flags import rounds
-from tests.flags.parsing import parsed
+from tests.flags.parsing import describe, parsed
 
 ITERATE = ("--mode=iterate", "--task_name=digits", "--work_dir=work")
 TWO = "--rounds=efficientnet-b0:4,efficientnet-b1:2.5:width_coefficient=0.75:train_steps=90:num_image=7"
@@ -134,6 +135,32 @@ def test_only_the_teacher_starts_from_a_checkpoint():
     config = iterate("--init_model", "--init_model_path=x", TWO)
     assert config.teacher.init_path == "x"
     assert [this.student.init_path for this in config.rounds] == ["", ""]
+
+
+def test_a_ready_made_teacher_is_taken_instead_of_trained(tmp_path):
+    released = (
+        "--task_name=imagenet", "--label_data_dir=a", "--unlabel_data_dir=b", "--input_image_size=64",
+        "--rounds=efficientnet-b1:2:student_start=teacher,efficientnet-b2:2", "--teacher_model_path=released/model.ckpt",
+        "--teacher_model_name=efficientnet-b1",
+    )  # fmt: skip
+    config = iterate(*released)
+    teacher, ready, first = config.teacher, config.ready_teacher, config.rounds[0]
+    assert (ready.checkpoint, ready.model_dir) == ("released/model.ckpt", "work/teacher")
+    assert (ready.model, ready.image_size) == (teacher.model, 240)  # the variant's own, as of an online teacher
+    assert (teacher.train, teacher.evaluate, teacher.model_dir) == (False, True, "work/teacher")
+    assert (first.predict.checkpoint, first.predict.model, first.predict.image_size) == (
+        "work/teacher",
+        teacher.model,
+        240,
+    )
+    assert (first.student.teacher, first.student.init_path, first.student.data.image_size) == (None, "work/teacher", 64)
+
+    narrow = ModelConfig("efficientnet-b0", 10, small_image_model=True, width_coefficient=0.5)
+    folder = describe(tmp_path / "ours", narrow, 16, TASKS["digits"])
+    config = iterate("--rounds=efficientnet-b0:4", f"--teacher_model_path={folder}")
+    assert (config.teacher.model, config.teacher.data.image_size) == (narrow, 16)
+    assert config.rounds[0].student.model.width_coefficient is None
+    assert iterate("--rounds=efficientnet-b0:4").ready_teacher is None
 
 
 def test_data_prepared_before_are_taken_as_they_are(tmp_path):
@@ -265,7 +292,21 @@ def test_a_slash_after_the_work_dir_changes_nothing():
         ),
         (
             (TWO, "--teacher_model_path=x"),
-            "--teacher_model_path is given, but --mode=iterate decides it for every stage itself; leave it out",
+            "--teacher_model_name is missing: there is no model.json beside x to say which network it is",
+        ),
+        (
+            (TWO, "--teacher_model_name=efficientnet-b0"),
+            "--teacher_model_path is missing: --mode=iterate needs it, the checkpoint of --teacher_model_name",
+        ),
+        (
+            (
+                TWO,
+                "--teacher_model_name=efficientnet-b0",
+                "--teacher_model_path=x",
+                "--init_model",
+                "--init_model_path=y",
+            ),
+            "--init_model is given with --teacher_model_path, a teacher that is not trained; leave one of them out",
         ),
         (
             (TWO, "--task_name=svhn", "--unlabel_data_dir=b"),

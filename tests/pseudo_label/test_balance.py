@@ -441,6 +441,17 @@ def test_other_settings_do_not_touch_a_folder(tmp_path):
         balance(config)
 
 
+def test_settings_that_left_nothing_do_not_bar_the_right_ones(tmp_path):
+    write_inputs(tmp_path, random_shards())
+    config = config_for(tmp_path)
+    with pytest.raises(UserError, match=r"--min_threshold: no prediction has a confidence in 1\.5\.\.2\.0"):
+        balance(dataclasses.replace(config, min_threshold=1.5))
+    assert not list(tmp_path.glob("out/data/train-*"))
+    stats = balance(config)
+    assert json.loads((tmp_path / "out/settings.json").read_text())["min_threshold"] == 0.4
+    assert stats["num_records"] > 0
+
+
 def drop(name: str):
     return lambda folder: (folder / name).unlink()
 

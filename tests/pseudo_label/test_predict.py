@@ -246,6 +246,26 @@ def test_a_full_disk_is_one_line_and_leaves_finished_shards_whole(folder, whole,
     assert contents(output_dir) == expected
 
 
+def test_missing_and_doubled_shards_are_said_with_the_flag_that_gave_them(folder, tmp_path):
+    config = dataclasses.replace(config_for(folder, tmp_path / "out"), input_flag="label_data_dir")
+    with pytest.raises(UserError, match=r"^--label_data_dir: no file nowhere/train-00000-of-00004; check --num_shards"):
+        predict.predict(dataclasses.replace(config, input_dir="nowhere"))
+    again = tmp_path / "again"
+    again.mkdir()
+    name = records.shard_name("train", 2, SHARDS)
+    os.link(folder / "images" / name, again / name)
+    with pytest.raises(UserError) as error:
+        predict.predict(dataclasses.replace(config, input_dir=f"{folder}/images;{again}"))
+    assert str(error.value) == (
+        f"--label_data_dir: {again}/{name} and {folder}/images/{name} are the same shard; name only one of the directories"
+    )
+    for place in ("one", "other"):
+        records.write_shard(str(tmp_path / place / "train-0-00000-of-00001"), [])
+    balanced = dataclasses.replace(config, reassign_label=True, input_dir=f"{tmp_path}/one;{tmp_path}/other")
+    with pytest.raises(UserError, match=r"/other/train-0-\S+ and \S+/one/train-0-\S+ are the same shard"):
+        predict.find_shards(balanced)
+
+
 @pytest.mark.parametrize("below", ["", "out"])
 def test_a_file_in_the_way_of_the_output_is_one_line(folder, tmp_path, below):
     blocked = tmp_path / "file"

@@ -12,10 +12,12 @@ import tensorflow as tf
 
 from data.config import AugmentConfig, DataConfig
 from data.tasks import TASKS
+from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
 from errors import UserError
 from flags.config import (
     BalanceConfig,
+    ConvertConfig,
     DeviceConfig,
     IterateConfig,
     OptimizerConfig,
@@ -152,6 +154,38 @@ def test_the_whole_loop_continues_where_it_stopped_and_reports(config, monkeypat
         UserError, match=r"stage round1/balance done with num_image=12, these flags give 11; use another"
     ):
         rounds.iterate(other)
+
+
+def test_a_ready_made_teacher_is_copied_and_measured(config, tmp_path, capsys):
+    made = EfficientNet(MODEL, seed=3).named_variables()
+    prefix = str(tmp_path / "released" / "model.ckpt")
+    averages = {name + "/ExponentialMovingAverage": value + 1.0 for name, value in made.items()}
+    checkpoints.write(prefix, {**made, **averages, "global_step": tf.constant(7, tf.int64)})
+    teacher = dataclasses.replace(config.teacher, train=False)
+    ready = ConvertConfig("teacher", MODEL, prefix, teacher.model_dir, 16, TASK, flag="teacher_model_path")
+    config = dataclasses.replace(config, teacher=teacher, ready_teacher=ready, rounds=())
+    results = rounds.iterate(config)
+    output = capsys.readouterr().out
+    assert "[2/3] teacher\n" in output
+    assert "[3/3] teacher/evaluate\n" in output
+    (network,) = results["networks"]
+    assert (network["name"], network["model"], network["image_size"]) == ("teacher", "efficientnet-b0", 16)
+    assert (network["test"]["num_images"], network["test"]["step"]) == (50, 7)
+    with open(os.path.join(config.work_dir, "report", "report.md")) as file:
+        assert "The teacher (efficientnet-b0, 16 px) was given, as a checkpoint." in file.read()
+    assert sorted(os.listdir(tmp_path / "released")) == ["model.ckpt.data-00000-of-00001", "model.ckpt.index"]
+
+    os.remove(os.path.join(config.work_dir, rounds.MANIFEST))  # as if it had stopped before noting that it was done
+    assert rounds.iterate(config) == results
+    with open(os.path.join(teacher.model_dir, "metrics.jsonl"), "w"):
+        pass
+    with pytest.raises(
+        UserError, match=r"teacher holds a teacher that was being trained; leave --teacher_model_path out"
+    ):
+        rounds.take_teacher(ready)
+    elsewhere = dataclasses.replace(ready, model_dir=str(tmp_path / "new"), checkpoint=str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match=r"^--teacher_model_path: no checkpoint \S+/nowhere"):
+        rounds.take_teacher(elsewhere)
 
 
 def assert_finetuned(config):
