@@ -5,7 +5,9 @@ Shards are GZIP-less TFRecords of `tf.train.Example`. A shard appears under its 
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import itertools
 import os
 import struct
 import uuid
@@ -173,13 +175,12 @@ def shard_writer(path: str, flag: str) -> Iterator[Callable[[bytes], None]]:
 
 def write_shard(path: str, examples: Iterable[bytes]) -> int:
     """Writes serialised examples as the shard `path`, which appears only when whole; returns their number."""
-    count = 0
     tf.io.gfile.makedirs(os.path.dirname(path))
     with whole_file(path) as temporary, tf.io.TFRecordWriter(temporary) as writer:
-        for example in examples:
-            writer.write(example)
-            count += 1
-    return count
+        # Mapped in C, by the method that TFRecordWriter's own calls: a loop would cost as much as the writing.
+        write = super(tf.io.TFRecordWriter, writer).write
+        last = collections.deque(zip(map(write, examples), itertools.count(1)), maxlen=1)
+    return last[0][1] if last else 0
 
 
 def write_text(path: str, text: str) -> None:

@@ -15,25 +15,40 @@ from google.protobuf.message import DecodeError
 from data import records, soft_labels
 from errors import UserError
 from pseudo_label.balance_encoding import unlabeled_head
+from pseudo_label.balance_framed import frame_size, framed_rows, prediction_layout
 
 # The one reader in TensorFlow that starts in microseconds (a tf.data pipeline takes 20 ms, and there are several to a shard)
 # and that knows which record is broken. It is public, and deprecated in favour of tf.data; unwrapped it does not print that.
 _tfrecord_iterator: Callable[[str], Iterator[bytes]] = inspect.unwrap(tf.compat.v1.io.tf_record_iterator)
 
-# An int64 list that holds one 0: field 1, one byte, 0.
-_PACKED_ZERO = b"\n\x01\x00"
+
+def read_soft_labels(path: str, size: int, num_classes: int) -> Iterator[np.ndarray]:
+    """Yields the soft labels of a prediction shard, `size` at a time, the last ones maybe fewer, as `parse_soft_labels` does.
+
+    Raises:
+      UserError: as `read_batches` and `parse_soft_labels`.
+    """
+    done = 0
+    for rows in framed_rows(path, size, num_classes):
+        yield rows
+        done += len(rows)
+    if done and done * frame_size(num_classes) == tf.io.gfile.stat(path).length:
+        return
+    for serialized in read_batches(path, size, done):
+        yield parse_soft_labels(path, serialized, range(done, done + len(serialized)), num_classes)
+        done += len(serialized)
 
 
-def read_batches(path: str, size: int) -> Iterator[list[bytes]]:
-    """Yields the records of a shard, `size` at a time; the last batch may be smaller and none is empty.
+def read_batches(path: str, size: int, skip: int = 0) -> Iterator[list[bytes]]:
+    """Yields the records of a shard but the first `skip`, `size` at a time; the last batch may be smaller and none is empty.
 
     Raises:
       UserError: a record that cannot be read, with file and record.
     """
-    done = 0
+    done = skip
     batch: list[bytes] = []
     try:
-        reader = _tfrecord_iterator(path)
+        reader = itertools.islice(_tfrecord_iterator(path), skip, None)
         while True:
             batch = []
             # Unlike list(...), this leaves in `batch` what was read before an error.
@@ -133,7 +148,7 @@ def _cut_out_probabilities(serialized: Sequence[bytes], num_classes: int) -> Opt
 
     Parsing such records, which differ in a label and a row of floats, would be a fifth of balance's time.
     """
-    head, label_at = _prediction_head(num_classes)
+    head, label_at = prediction_layout(num_classes)
     size = len(head) + 4 * num_classes
     if set(map(len, serialized)) != {size}:
         return None
@@ -151,15 +166,6 @@ def _cut_out_images(serialized: Sequence[bytes]) -> Optional[list[bytes]]:
     if not all(map(bytes.startswith, serialized, heads)):
         return None
     return [record[len(head) :] for record, head in zip(serialized, heads)]
-
-
-@functools.cache
-def _prediction_head(num_classes: int) -> tuple[bytes, int]:
-    """What stands before the floats of a prediction whose label takes one byte, and where in it the label stands."""
-    label_0 = np.zeros(num_classes, np.float32)
-    record = records.prediction_example(label_0)
-    head = record[: len(record) - label_0.nbytes]
-    return head, head.index(_PACKED_ZERO) + len(_PACKED_ZERO) - 1
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +15,7 @@ from flags.config import BalanceConfig
 from pseudo_label.balance_encoding import filtered_examples
 from pseudo_label.balance_inputs import ShardFiles
 from pseudo_label.balance_plan import Confidences, Plan, copies, shuffled_copies
-from pseudo_label.balance_reading import one_line, parse_images, parse_soft_labels, read_batches
+from pseudo_label.balance_reading import one_line, parse_images, read_batches, read_soft_labels
 
 BATCH, BATCH_BYTES, ORDER_PIECE = 1024, 16 << 20, 1 << 16
 # Kept records are held in memory by windows of so many bytes, and the order is shuffled within one. Part of the format: another
@@ -122,12 +122,8 @@ def _batch_of_a_worker(files: ShardFiles, number: int) -> int:
 
 def _rows_in_order(paths: tuple[str, ...], each: int, num_classes: int) -> Iterator[np.ndarray]:
     """Yields soft labels [n, ...], `each` records of every worker dealt out in turn, which is the order of the images."""
-    done = 0
-    for dealt in itertools.zip_longest(*(read_batches(path, each) for path in paths), fillvalue=()):
-        parts = [
-            parse_soft_labels(path, serialized, range(done, done + len(serialized)), num_classes)
-            for path, serialized in zip(paths, dealt)
-        ]
+    none = np.zeros((0, num_classes), np.float32)
+    for parts in itertools.zip_longest(*(read_soft_labels(path, each, num_classes) for path in paths), fillvalue=none):
         kinds = [(part.dtype, part.shape[1]) for part in parts if len(part)]
         if len(set(kinds)) > 1:
             other = next(worker for worker, kind in enumerate(kinds) if kind != kinds[0])
@@ -135,37 +131,34 @@ def _rows_in_order(paths: tuple[str, ...], each: int, num_classes: int) -> Itera
                 f"{paths[other]}: got soft labels of another kind than in {paths[0]}, expected all classes or one number of "
                 "them; predict this shard again with one --store_top_k"
             )
-        rows = np.zeros((sum(map(len, dealt)), kinds[0][1]), kinds[0][0])
+        rows = np.zeros((sum(map(len, parts)), kinds[0][1]), kinds[0][0])
         for worker, part in enumerate(parts):
             if len(part):
                 rows[worker :: len(paths)] = part
         yield rows
-        done += each
 
 
 def _read_worker(path: str, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     labels, confidences = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
     done = 0
-    for serialized in read_batches(path, BATCH):
-        numbers = range(done, done + len(serialized))
-        rows = parse_soft_labels(path, serialized, numbers, num_classes)
-        _check_values(path, rows, numbers)
+    for rows in read_soft_labels(path, BATCH, num_classes):
+        _check_values(path, rows, done)
         own_labels, own_confidences = soft_labels.best(rows)
         labels.append(own_labels)
         # Adding zero turns -0.0 into 0.0, so that equal confidences have equal bit patterns.
         confidences.append(own_confidences + np.float32(0))
-        done += len(serialized)
+        done += len(rows)
     return np.concatenate(labels), np.concatenate(confidences)
 
 
-def _check_values(path: str, rows: np.ndarray, numbers: Sequence[int]) -> None:
+def _check_values(path: str, rows: np.ndarray, first: int) -> None:
     probabilities = soft_labels.split(rows)[1] if rows.dtype == np.uint8 else rows
     good = (probabilities >= 0) & (probabilities < np.inf)
     if not good.all():
         row, column = np.argwhere(~good)[0]
         label = soft_labels.split(rows)[0][row, column] if rows.dtype == np.uint8 else column
         raise UserError(
-            f"{path}: record {numbers[row]}: got the probability {probabilities[row, column]} for class {label}, "
+            f"{path}: record {first + row}: got the probability {probabilities[row, column]} for class {label}, "
             "expected finite values >= 0; look for NaN in the teacher and run predict again"
         )
 
