@@ -199,6 +199,9 @@ def _validation_archive(path: str, label_file: str, labels: dict[str, int]) -> l
         _check_image(path, member)
         images.append(member)
     images.sort()
+    for one, next_one in zip(images, images[1:]):
+        if one.name == next_one.name:  # labels are told by the order of names
+            raise UserError(f"{path}: holds {one.name} twice; get the archive again")
     names = _validation_classes(label_file)
     if len(names) != len(images):
         raise UserError(

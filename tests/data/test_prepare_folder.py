@@ -6,6 +6,7 @@ import io
 import json
 import os
 import struct
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -15,7 +16,7 @@ import tensorflow as tf
 from PIL import Image
 
 from data import records, tasks
-from data.prepare import folder, image_shards, images, parallel, prepare
+from data.prepare import folder, image_shards, images, listing, parallel, prepare
 from data.prepare.images import Item, Rules
 from errors import UserError
 from flags.config import PrepareConfig
@@ -194,6 +195,15 @@ def test_large_images_are_scaled_down():
     assert found.shape == (20, 2048, 3)
     np.testing.assert_allclose(found, np.broadcast_to([10, 120, 230], found.shape), atol=3)
     assert normalised(wide, Rules(max_side=None), format="PNG").shape == (20, 3000, 3)
+
+
+def test_a_jpeg_of_more_pixels_than_are_decoded_is_decoded_at_a_fraction(tmp_path):
+    path = save(tmp_path / "vast.jpg", Image.new("L", (30_000, 4_000), 77))
+    loaded = images.load(Item(str(path), path.stat().st_size), Rules())
+    assert loaded.problem == ""
+    found = decoded(loaded.encoded)
+    assert found.shape == (273, 2048, 3)
+    np.testing.assert_allclose(found, np.full(found.shape, 77), atol=3)
 
 
 def png_header(width, height):
@@ -472,6 +482,25 @@ def test_prepared_is_prepared_even_when_the_source_is_gone(tmp_path, capsys):
     source.rename(tmp_path / "elsewhere")
     prepare(config(tmp_path))
     assert capsys.readouterr().out.endswith("folder is already prepared with these settings, nothing to do\n")
+
+
+def test_files_are_listed_in_little_memory(tmp_path):
+    """A hundred thousand take 64 MiB; what is read of them at a time is bounded by the next test."""
+    count = 10_000
+    content = save(tmp_path / "one.png")
+    many = tmp_path / "many files, ü"
+    many.mkdir()
+    for number in range(count):
+        os.symlink(content, many / f"{number}.png")
+    tracemalloc.start()
+    try:
+        items = listing.list_files(str(many))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(items) == count
+    assert items[0] == (str(many / "0.png"), content.stat().st_size, 0, 0)
+    assert peak < (64 << 20) * count / 100_000
 
 
 def test_few_items_are_in_memory_at_a_time():

@@ -35,9 +35,13 @@ def jpeg(seed, mode="RGB", kind="JPEG"):
 
 
 def tar(files):
+    return tar_of(files.items())
+
+
+def tar_of(files):
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
-        for name, data in files.items():
+        for name, data in files:
             entry = tarfile.TarInfo(name)
             entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data))
@@ -271,6 +275,14 @@ WRONG = {
     "empty class": (
         lambda s: save_archives(s, {**train_images(), "n09999999": {}}),
         rf"{TRAIN}: n09999999.tar holds no image",
+    ),
+    "class twice": (
+        rewrite(TRAIN, lambda: tar_of([(f"{CLASSES[0]}.tar", tar(train_images()[CLASSES[0]]))] * 2)),
+        rf"{TRAIN}: holds {CLASSES[0]}.tar twice; get the archive again",
+    ),
+    "validation image twice": (
+        rewrite(VALIDATION, lambda: tar_of([*validation_images().items()][1:] + [*validation_images().items()][-1:])),
+        rf"{VALIDATION}: holds ILSVRC2012_val_00000006.JPEG twice; get the archive again",
     ),
     "labels of another archive": (
         lambda s: save_archives(s, labels=VALIDATION_CLASSES[:-1]),
