@@ -141,7 +141,10 @@ def encode(content: bytes, rules: Rules) -> Loaded:
         image.load()
         return _loaded(content, image, rules)
     if scaled:
-        image.draft(None, (max_side, max_side))
+        # A square's draft keeps the most of a long image; where that is too much to decode, the very size that is wanted.
+        vast = size[0] * size[1] > MAX_DECODED_PIXELS
+        width, height = (max(1, side * max_side // max(size)) if vast else max_side for side in size)
+        image.draft(None, (width, height))
     _check_pixels(image, size)
     rgb = to_rgb(ImageOps.exif_transpose(image) if turned else image)
     if scaled:

@@ -9,10 +9,11 @@ import shlex
 import pytest
 import tensorflow as tf
 
+import main
 from efficientnet.model import EfficientNet
 from efficientnet.variants import VARIANTS
 from flags import build, rounds
-from tests.flags.parsing import PRESETS, parsed
+from tests.flags.parsing import PRESETS, ROOT, parsed
 from training import schedule
 
 # What a preset leaves to the command line.
@@ -58,6 +59,40 @@ def test_a_preset_says_how_to_run_it_and_what_comes_out(name):
     assert all(re.search(rf"^#   {word}s? ", comment, re.M) for word in ("command", "hardware", "time", "result"))
     assert f"--flagfile=flags/presets/{name}.flags" in comment
     assert all(len(line) <= 130 for line in comment.splitlines())
+
+
+# What was published: the paper's tables and the release's (RELEASE section 10).
+PUBLISHED = {
+    **{
+        f"imagenet_b{number}_teacher": each
+        for number, each in enumerate(["77.3", "79.2", "80.0", "81.7", "83.2", "84.0", "84.5", "85.0"])
+    },
+    **{
+        f"imagenet_b{number}_student": each
+        for number, each in enumerate(["78.8", "81.5", "82.4", "84.1", "85.3", "86.1", "86.4", "86.9"])
+    },
+    "imagenet_l2": "87.6, 88.1, 88.4",
+    "imagenet_l2_finetune": "87.6, 88.1, 88.4",
+    "imagenet_l2_round1": "87.6",
+    "imagenet_l2_round2": "88.1",
+    "imagenet_l2_round3": "88.4",
+    "svhn_teacher": "97.9",
+    "svhn_student_online": "98.6 +- 0.1",
+    "svhn_student_offline": "98.6 +- 0.1",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_s_commands_are_command_lines_and_its_result_is_the_published_one(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    comment = (PRESETS / f"{name}.flags").read_text().split("\n--")[0]
+    commands = re.findall(r"python main\.py (.*?)(?=\s{2,}|$)", re.sub(r" *\\\n# +", " ", comment), re.M)
+    assert any(f"--flagfile=flags/presets/{name}.flags" in command for command in commands)
+    for command in commands:
+        values = parsed(*shlex.split(command.replace("=N ", "=64 ")))
+        main.MODES[values.mode][0](values)
+    (result,) = re.findall(r"^#   result +(.*)$", comment, re.M)
+    assert name == "digits" or result.startswith(PUBLISHED[name] + " %")
 
 
 @pytest.mark.parametrize("name", NAMES)
