@@ -1,11 +1,12 @@
-# `make demo` runs the main job, `make test` the tests; each sets up .venv first. Nothing else is needed before either.
+# `make demo` runs the main job, `make test` the tests, `make bench` the benchmarks (a quarter of an hour); each sets up .venv
+# first. Nothing else is needed before either.
 PYTHON := $(shell for p in python3.11 python3.10 python3.9 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null && command -v "$$p" && break; done)
 BIN := .venv/bin
 READY := .venv/ready
 WORK_DIR ?= runs/digits
 
-.PHONY: demo test seeds lint format
+.PHONY: demo test bench seeds lint format
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -13,6 +14,9 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.bench
 
 seeds: $(READY)
 	$(BIN)/python -m benchmarks.seeds

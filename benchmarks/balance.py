@@ -1,7 +1,7 @@
 """Filter and balance: records a second, how the time grows with the records, and the peak of memory.
 
-    python benchmarks/balance.py                          # 10 classes, 500-byte images, 200,000 to 1,600,000 records
-    python benchmarks/balance.py --records=10000000 --classes=20 --image_bytes=32 --shards=64 --repeat=1   # memory
+    python -m benchmarks.balance                          # 10 classes, 500-byte images, 200,000 to 1,600,000 records
+    python -m benchmarks.balance --records=10000000 --classes=20 --image_bytes=32 --shards=64 --repeat=1   # memory
 
 Each run is a process of its own, and its time is all of `balance()`: starting Beam, reading, writing. The original release needed
 one session call for a record and reached about 1,100 records/s.
@@ -37,12 +37,18 @@ TARGET_RECORDS_PER_SECOND = 100_000
 
 
 def main() -> None:
-    arguments = _arguments()
+    arguments = parser().parse_args()
     if arguments.one:
         print(json.dumps(_run_once(BalanceConfig(**json.loads(arguments.one)))))
         return
-    rows = [_measure(number, arguments) for number in arguments.records]
-    result = {"machine": _machine(), "classes": arguments.classes, "image_bytes": arguments.image_bytes, "rows": rows}
+    rows = [measure(number, arguments) for number in arguments.records]
+    result = {
+        "machine": _machine(),
+        "classes": arguments.classes,
+        "image_bytes": arguments.image_bytes,
+        "target": TARGET_RECORDS_PER_SECOND,
+        "rows": rows,
+    }
     if len(rows) > 1:
         slope, fixed = np.polyfit([row["records"] for row in rows], [row["seconds"] for row in rows], 1)
         result["fixed_seconds"], result["further_records_per_second"] = round(fixed, 2), round(1 / slope)
@@ -51,7 +57,8 @@ def main() -> None:
         sys.exit(1)
 
 
-def _arguments() -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """The settings of `measure`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--records", type=_numbers, default="200000,400000,800000,1600000", help="records of each run, by comma"
@@ -68,14 +75,15 @@ def _arguments() -> argparse.Namespace:
         "--check", action="store_true", help=f"exit 1 below {TARGET_RECORDS_PER_SECOND:,} records/s at the best size"
     )
     parser.add_argument("--one", default="", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser
 
 
 def _numbers(text: str) -> list[int]:
     return [int(number) for number in text.split(",")]
 
 
-def _measure(number: int, arguments: argparse.Namespace) -> dict:
+def measure(number: int, arguments: argparse.Namespace) -> dict:
+    """Writes inputs of so many records, balances them `arguments.repeat` times, and says how long and how much memory it took."""
     folder = tempfile.mkdtemp(prefix="balance-benchmark-", dir=arguments.dir)
     try:
         _write_inputs(folder, number, arguments)

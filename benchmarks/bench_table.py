@@ -1,0 +1,191 @@
+"""RESULTS.md from what the benchmarks printed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Callable
+
+TITLE = """# Benchmarks
+
+Written by `make bench` (`python -m benchmarks.bench`); the numbers behind it are in `results.json`. Machines drift: only numbers
+of one table were measured together, in turns, and only their ratios say much. A target counts where it is reached on two cores.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """One line of a table: a median over repeats, the least and the most of them, and the ratio to what it is held against."""
+
+    name: str
+    median: float
+    spread: tuple[float, float] | None = None
+    ratio: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What a row's script found.
+
+    Attributes:
+      title: what was measured.
+      unit: of the medians.
+      ratio_to: what the ratios are held against.
+      measured: ours and the peers'.
+      target: in words, with its number.
+      reached: whether it is.
+      ours: our result in words, for the summary.
+    """
+
+    title: str
+    unit: str
+    ratio_to: str
+    measured: Sequence[Measured]
+    target: str
+    reached: bool
+    ours: str
+
+
+def render(results: dict[str, Any]) -> str:
+    """All of RESULTS.md: a summary, then a section for each row that was measured.
+
+    Args:
+      results: {row: {"date", "seconds" it took, "machine", "versions", "found": what the script printed}}.
+    """
+    rows = {name: row(name, results[name]) for name in ROWS if name in results}
+    lines = [TITLE, "| row | ours | target | reached |", "|---|---|---|---|"]
+    for name, one in rows.items():
+        lines.append(f"| [{name}](#{name}) | {one.ours} | {one.target} | {'yes' if one.reached else '**no**'} |")
+    for name, one in rows.items():
+        lines += ["", *_section(name, one, results[name])]
+    return "\n".join(lines) + "\n"
+
+
+def row(name: str, entry: dict[str, Any]) -> Row:
+    """A row from an entry of `results`."""
+    return ROWS[name](entry["found"])
+
+
+def _section(name: str, one: Row, entry: dict[str, Any]) -> list[str]:
+    lines = [
+        f"## {name}",
+        "",
+        f"{one.title}. `python -m benchmarks.{name}`, {entry['date']}, {entry['seconds']} s.",
+        "",
+        f"{entry['machine']}; {entry['versions']}.",
+        "",
+        f"| | {one.unit}, median | spread | {one.ratio_to} |",
+        "|---|---:|---:|---:|",
+    ]
+    for measured in one.measured:
+        spread = "" if measured.spread is None else " to ".join(map(_number, measured.spread))
+        ratio = "" if measured.ratio is None else f"{measured.ratio:.2f}"
+        lines.append(f"| {measured.name} | {_number(measured.median)} | {spread} | {ratio} |")
+    verdict = "reached" if one.reached else "**not reached**"
+    return [*lines, "", f"Target: {one.target}: {verdict} ({one.ours})."]
+
+
+def _number(value: float) -> str:
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+# --- rows: what each script prints --------------------------------------------------------------------------------------
+
+
+def _against_a_peer(title: str) -> Callable[[dict[str, Any]], Row]:
+    """A row whose script compares by `benchmarks.turns`."""
+
+    def read(found: dict[str, Any]) -> Row:
+        measured = [
+            Measured(name, values["images_per_second"], tuple(values["spread"]), values["times_peer"])
+            for name, values in found["rows"].items()
+        ]
+        ratio, peer = found["ratio"], found["peer"]
+        reached = ratio >= found["target"]
+        target = f"{found['target']} x {peer}"
+        return Row(title, "images/s", f"x {peer}", measured, target, reached, f"{ratio:.2f} x")
+
+    return read
+
+
+def _input_pipeline(found: dict[str, Any]) -> Row:
+    from benchmarks.input_pipeline import OURS, TARGET_RATE, TARGET_RATIO
+
+    measured = [
+        Measured(name, values["images_per_second"], (values["slowest"], values["fastest"]), values["of_without"])
+        for name, values in found["rows"].items()
+    ]
+    rate, share = found["rows"][OURS]["images_per_second"], found["rows"][OURS]["of_without"]
+    return Row(
+        title="JPEG -> crop -> flip -> RandAugment 2x9 -> 224 pixels",
+        unit="images/s",
+        ratio_to="x ours without RandAugment",
+        measured=measured,
+        target=f"{TARGET_RATE:,} images/s and {TARGET_RATIO:.0%} of without RandAugment",
+        reached=rate >= TARGET_RATE and share >= TARGET_RATIO,
+        ours=f"{rate:,} images/s, {share:.0%}",
+    )
+
+
+def _balance(found: dict[str, Any]) -> Row:
+    best = max(line["records_per_second"] for line in found["rows"])
+    measured = []
+    for line in found["rows"]:
+        slowest, fastest = (line["records"] / seconds for seconds in reversed(line["spread"]))
+        name = f"ours, {line['records']:,} records"
+        measured.append(Measured(name, line["records_per_second"], (slowest, fastest), line["times_the_release"]))
+    return Row(
+        title=f"Filter and balance, {found['classes']} classes, all of it from the start of Beam",
+        unit="records/s",
+        ratio_to="x the release (1,075, measured earlier)",
+        measured=measured,
+        target=f"{found['target']:,} records/s at the best size",
+        reached=best >= found["target"],
+        ours=f"{best:,} records/s",
+    )
+
+
+def _scaling(found: dict[str, Any]) -> Row:
+    measured = []
+    for work, values in found["rows"].items():
+        first = values["runs"][0]
+        for run in values["runs"]:
+            times = run["seconds"] / first["seconds"]
+            measured.append(Measured(f"{work}, {run['records']:,} records", run["seconds"], None, times))
+    worst = max(values["growth"] for values in found["rows"].values())
+    costs = ", ".join(f"{work} {values['growth']:.2f}" for work, values in found["rows"].items())
+    return Row(
+        title="Time against 1, 2, 4 and 8 times the records, start included",
+        unit="seconds",
+        ratio_to="x the first size",
+        measured=measured,
+        target=f"linear: a further record costs at most {found['target']} times as much in the end",
+        reached=worst <= found["target"],
+        ours=f"{costs} times",
+    )
+
+
+def _pipeline_memory(found: dict[str, Any]) -> Row:
+    first = found["resident_mib_first"]
+    lines = {"at the first step": first, "at the last step": found["resident_mib_last"]}
+    return Row(
+        title=f"Resident memory of the input pipeline over {found['steps']:,} steps",
+        unit="MiB",
+        ratio_to="x the first",
+        measured=[Measured(name, size, None, size / first) for name, size in lines.items()],
+        target=f"a trend of at most {found['target_mib']:g} MiB",
+        reached=found["growth_mib"] <= found["target_mib"],
+        ours=f"{found['growth_mib']:+.2f} MiB",
+    )
+
+
+ROWS: dict[str, Callable[[dict[str, Any]], Row]] = {
+    "train": _against_a_peer("Training b0, 224 pixels, batch 32, the whole pipeline with RandAugment"),
+    "predict": _against_a_peer("Prediction of b0, 224 pixels: JPEG records in, prediction records out"),
+    "input_pipeline": _input_pipeline,
+    "balance": _balance,
+    "scaling": _scaling,
+    "pipeline_memory": _pipeline_memory,
+}

@@ -1,0 +1,146 @@
+"""Memory of the input pipeline: the resident set of a process that draws training batches and does nothing else.
+
+    python -m benchmarks.pipeline_memory                     # 2,000 steps, 20 seconds
+    python -m benchmarks.pipeline_memory --steps=20000       # the figures of docs/performance.md, some minutes
+
+The batches are those of a student: labeled and pseudo-labeled digits of 16 pixels, both with RandAugment, files shuffled, a new
+segment every 100 steps. The first tenth of the steps warms up: buffers fill, allocators find their size. After it nothing may
+grow with the steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
+
+import numpy as np
+import psutil
+import tensorflow as tf
+
+from data import prepare, records, streams
+from data.config import DataConfig
+from data.tasks import TASKS
+from flags.config import PrepareConfig
+
+LABELED_BATCH, UNLABELED_BATCH = 4, 8
+STEPS_OF_A_SEGMENT = 100
+SAMPLES = 100
+TARGET_GROWTH_MIB = 8.0
+
+
+def main() -> None:
+    arguments = _arguments()
+    with tempfile.TemporaryDirectory(dir=arguments.dir) as folder:
+        stream = training_stream(folder)
+        batches = iter(stream)
+        next(batches)
+        drawing = time.monotonic()
+        found = measure(batches, arguments.steps)
+    result = {
+        "machine": _machine(),
+        **found,
+        "target_mib": TARGET_GROWTH_MIB,
+        "images_of_a_step": LABELED_BATCH + UNLABELED_BATCH,
+        "seconds": round(time.monotonic() - drawing, 1),
+    }
+    print(json.dumps(result, indent=1) if arguments.json else _table(result))
+    if arguments.check and found["growth_mib"] > TARGET_GROWTH_MIB:
+        sys.exit(1)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=2000, help="after the warm-up")
+    parser.add_argument("--dir", default=None, help="where the images are written; removed at the end")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--check", action="store_true", help=f"exit 1 where more than {TARGET_GROWTH_MIB} MiB are added"
+    )
+    return parser.parse_args()
+
+
+def training_stream(folder: str) -> tf.data.Dataset:
+    """The stream of a student of the digits task, whose shards are written to `folder`."""
+    prepare.prepare(PrepareConfig("digits", folder, 200, num_test_images=200, num_shards=4))
+    write_filtered(f"{folder}/unlabeled", f"{folder}/filtered")
+    data = DataConfig(
+        task=TASKS["digits"],
+        label_data_dir=f"{folder}/labeled",
+        unlabel_data_dir=f"{folder}/filtered",
+        image_size=16,
+        small_image_model=True,
+    )
+    segments = streams.Segments(first_step=0, steps=STEPS_OF_A_SEGMENT)
+    return streams.training_stream(data, LABELED_BATCH, UNLABELED_BATCH, 1, segments)
+
+
+def write_filtered(source: str, target: str) -> None:
+    """Every image of `source` with a soft label, in as many shards."""
+    rng = np.random.default_rng(0)
+    paths = records.find_shards(source, streams.UNLABELED_PATTERN, "input_dir")
+    for shard, path in enumerate(paths):
+        images = map(records.image_of, records.read_shard(path))
+        labels = (rng.dirichlet(np.ones(10)).astype(np.float32) for _ in iter(int, 1))
+        name = records.filtered_name("train", 0, shard, len(paths))
+        records.write_shard(f"{target}/{name}", map(records.filtered_example, images, labels))
+
+
+def measure(batches: Iterator[Any], steps: int) -> dict[str, Any]:
+    """Resident memory while `steps` batches are drawn, after a tenth as many (at least 200) that do not count.
+
+    `growth_mib` is the trend (least squares over SAMPLES samples) from the first step to the last, so that a single
+    allocation more or less at the end does not decide.
+    """
+    _draw(batches, max(200, steps // 10))
+    each = max(1, steps // SAMPLES)
+    sizes = [resident_mib()]
+    for _ in range(steps // each):
+        _draw(batches, each)
+        sizes.append(resident_mib())
+    slope = np.polyfit(np.arange(len(sizes)), sizes, 1)[0]
+    return {
+        "steps": steps // each * each,
+        "resident_mib_first": round(sizes[0], 1),
+        "resident_mib_last": round(sizes[-1], 1),
+        "resident_mib_most": round(max(sizes), 1),
+        "growth_mib": round(slope * (len(sizes) - 1), 2),
+    }
+
+
+def _draw(batches: Iterable[Any], steps: int) -> None:
+    for _, batch in zip(range(steps), batches):
+        tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
+
+
+def resident_mib() -> float:
+    """Resident set of this process."""
+    return psutil.Process().memory_info().rss / (1 << 20)
+
+
+def _machine() -> str:
+    return f"{platform.machine()}, {os.cpu_count()} cores, TensorFlow {tf.__version__}"
+
+
+def _table(result: dict[str, Any]) -> str:
+    return "\n".join(
+        (
+            result["machine"],
+            f"{result['steps']:,} steps of {result['images_of_a_step']} images in {result['seconds']} s",
+            f"resident MiB: {result['resident_mib_first']} first, {result['resident_mib_last']} last, "
+            f"{result['resident_mib_most']} at most; trend {result['growth_mib']:+.2f} (at most {result['target_mib']:g} wanted)",
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""RESULTS.md from made-up results, and which runs count."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import bench, bench_machine, bench_table, scaling
+
+MACHINE = {"machine": "A processor, 2 cores, 8 GiB, Linux x86_64", "versions": "Python 3.11.7, tensorflow 2.15.1"}
+
+
+def turns(ratio, peer="keras.applications"):
+    return {
+        "machine": "x86_64",
+        "peer": peer,
+        "ratio": ratio,
+        "target": 1.3,
+        "rows": {
+            "ours": {"images_per_second": 20.0, "spread": [18.25, 22.0], "turns": [20.0], "times_peer": ratio},
+            peer: {"images_per_second": 14.0, "spread": [13.0, 15.0], "turns": [14.0], "times_peer": 1.0},
+        },
+    }
+
+
+def balance(rate):
+    line = {"records": 2 * rate, "spread": [1.6, 2.5], "records_per_second": rate, "times_the_release": 93.0}
+    return {"machine": "", "classes": 10, "image_bytes": 500, "target": 100_000, "rows": [line]}
+
+
+def pipeline(rate, share):
+    row = {"images_per_second": rate, "slowest": rate - 9, "fastest": rate + 9, "of_without": share}
+    return {"machine": "", "rows": {"ours": row, "ours without RandAugment": {**row, "of_without": 1.0}}}
+
+
+def runs(*seconds):
+    return [{"records": 100 * 2**power, "seconds": value, "peak_mib": 1} for power, value in enumerate(seconds)]
+
+
+def memory(growth):
+    return {
+        "steps": 2000,
+        "resident_mib_first": 600.0,
+        "resident_mib_last": 600.0 + growth,
+        "growth_mib": growth,
+        "target_mib": 8.0,
+    }
+
+
+def entry(found):
+    return {"date": "2024-05-06 07:08 UTC", "seconds": 9, **MACHINE, "found": found}
+
+
+def test_every_row_has_its_table_with_machine_versions_date_and_verdict():
+    text = bench_table.render({"train": entry(turns(1.43)), "balance": entry(balance(99_000))})
+    assert "| [train](#train) | 1.43 x | 1.3 x keras.applications | yes |" in text
+    assert "| [balance](#balance) | 99,000 records/s | 100,000 records/s at the best size | **no** |" in text
+    assert "[predict]" not in text
+    train, balanced = text.split("\n## ")[1:]
+    assert "`python -m benchmarks.train`, 2024-05-06 07:08 UTC, 9 s." in train
+    assert f"{MACHINE['machine']}; {MACHINE['versions']}." in train
+    assert "| | images/s, median | spread | x keras.applications |" in train
+    assert "| ours | 20.0 | 18.2 to 22.0 | 1.43 |" in train
+    assert "| keras.applications | 14.0 | 13.0 to 15.0 | 1.00 |" in train
+    assert train.rstrip().endswith("Target: 1.3 x keras.applications: reached (1.43 x).")
+    assert "| ours, 198,000 records | 99,000 | 79,200 to 123,750 | 93.00 |" in balanced
+    assert balanced.endswith("Target: 100,000 records/s at the best size: **not reached** (99,000 records/s).\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "reached"),
+    [
+        ("train", turns(1.3), True),
+        ("predict", turns(1.29), False),
+        ("balance", balance(100_000), True),
+        ("input_pipeline", pipeline(1400, 0.8), True),
+        ("input_pipeline", pipeline(1399, 0.9), False),
+        ("input_pipeline", pipeline(1500, 0.79), False),
+        ("pipeline_memory", memory(8.0), True),
+        ("pipeline_memory", memory(8.1), False),
+        ("scaling", {"target": 1.25, "rows": {"predict": {"growth": 1.25, "runs": runs(1, 2, 4)}}}, True),
+        ("scaling", {"target": 1.25, "rows": {"predict": {"growth": 1.26, "runs": runs(1, 2, 4)}}}, False),
+    ],
+)
+def test_targets(name, found, reached):
+    assert bench_table.row(name, entry(found)).reached is reached
+    assert ("**not reached**" in bench_table.render({name: entry(found)})) is not reached
+
+
+def test_the_time_is_linear_where_further_records_cost_the_same():
+    assert scaling.growth(runs(5 + 1, 5 + 2, 5 + 4, 5 + 8)) == 1.0
+    assert scaling.growth(runs(1, 4, 16, 64)) > 2
+    text = scaling.table({"machine": "m", "target": 1.25, "rows": {"balance": {"growth": 1.0, "runs": runs(6, 7)}}})
+    assert "| 100 | 6.00 | 60000.0 | 1 |\n| 200 | 7.00 | 35000.0 | 1 |" in text
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """Stands for the scripts: {module: (exit status, what it prints)}; what is not named prints nothing."""
+    found: dict[str, tuple[int, str]] = {}
+
+    def run(command, **_):
+        assert command[:2] == [sys.executable, "-m"]
+        assert command[3:] == ["--json"]
+        return subprocess.CompletedProcess(command, *found.get(command[2], (0, "")), stderr="its last words")
+
+    monkeypatch.setattr(bench.subprocess, "run", run)
+    return found
+
+
+def run_main(monkeypatch, tmp_path, *arguments):
+    monkeypatch.setattr(sys, "argv", ["bench", f"--results={tmp_path}/results.json", *arguments])
+    return bench.main()
+
+
+def test_rows_are_kept_until_they_are_measured_again(tmp_path, monkeypatch, scripts, capsys):
+    (tmp_path / "results.json").write_text(json.dumps({"train": entry(turns(1.43)), "balance": entry(balance(99_000))}))
+    scripts["benchmarks.balance"] = (0, "a line on something else\n" + json.dumps(balance(123_456), indent=1))
+    assert run_main(monkeypatch, tmp_path, "--only=balance", "--check") == 0
+    kept = json.loads((tmp_path / "results.json").read_text())
+    assert kept["train"] == entry(turns(1.43))
+    assert kept["balance"]["machine"] == bench_machine.describe()["machine"]
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "| [train](#train) | 1.43 x | 1.3 x keras.applications | yes |" in text
+    assert "| [balance](#balance) | 123,456 records/s | 100,000 records/s at the best size | yes |" in text
+    assert "benchmarks.balance ... 0 s: 123,456 records/s" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["RESULTS.md", "results.json"]
+
+
+def test_check_fails_below_the_target_and_a_script_that_fails_always_does(tmp_path, monkeypatch, scripts, capsys):
+    scripts["benchmarks.balance"] = (0, json.dumps(balance(50_000)))
+    assert run_main(monkeypatch, tmp_path, "--only=balance") == 0
+    assert run_main(monkeypatch, tmp_path, "--only=balance", "--check") == 1
+    assert "below its target: balance" in capsys.readouterr().out
+    before = (tmp_path / "results.json").read_text()
+    for status, printed in ((1, json.dumps(balance(200_000))), (0, "{not JSON")):
+        scripts["benchmarks.balance"] = (status, printed)
+        assert run_main(monkeypatch, tmp_path, "--only=balance") == 1
+        assert f"benchmarks.balance ... failed with status {status}" in capsys.readouterr().out
+        assert (tmp_path / "results.json").read_text() == before
+
+
+def test_rows_that_do_not_exist(tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        run_main(monkeypatch, tmp_path, "--only=balance,speed")
+    assert (
+        "argument --only: got 'speed', expected some of train,predict,input_pipeline,balance" in capsys.readouterr().err
+    )
+
+
+def test_the_machine_is_described():
+    described = bench_machine.describe()
+    assert " cores, " in described["machine"]
+    assert "tensorflow 2." in described["versions"]

@@ -1,0 +1,48 @@
+"""The input pipeline's memory does not grow with the steps (the long run is in docs/performance.md)."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import pipeline_memory
+
+ROOT = Path(__file__).parents[2]
+STEPS = 1000
+LIMIT_MIB = 4.0  # 4 KiB a step, whose images take 36 KiB
+
+
+def test_training_batches_leave_nothing_behind(tmp_path):
+    # In a process of its own: here, what earlier tests have freed would be filled first, and nothing seem to grow.
+    command = [sys.executable, "-m", "benchmarks.pipeline_memory", f"--steps={STEPS}", "--json", f"--dir={tmp_path}"]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout[done.stdout.index("{") :])
+    assert found["steps"] == STEPS
+    assert found["growth_mib"] < LIMIT_MIB, found
+    assert found["resident_mib_last"] - found["resident_mib_first"] < 2 * LIMIT_MIB, found
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("kept_bytes", "least", "most"), [(0, -2, 2), (1 << 16, 30, 34)])
+def test_what_is_kept_is_measured(kept_bytes, least, most):
+    """512 steps that each keep nothing, or 64 KiB."""
+    kept = []
+
+    def batches():
+        while True:
+            if kept_bytes:
+                kept.append(mmap.mmap(-1, kept_bytes))
+                kept[-1].write(b"x" * kept_bytes)
+            yield ()
+
+    found = pipeline_memory.measure(batches(), 512)
+    assert least < found["growth_mib"] < most, found
