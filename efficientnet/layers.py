@@ -61,7 +61,7 @@ class BatchNormalization(tf.keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, forward: Optional[ForwardPass] = None) -> tf.Tensor:
         """Normalises [B, H, W, C]: by the batch where `forward` is given, by the moving statistics otherwise."""
-        if forward is None or forward.moving_statistics or not self.trainable:
+        if forward is None or not self.takes_batch_statistics(forward):
             outputs, _, _ = tf.compat.v1.nn.fused_batch_norm(
                 inputs,
                 self.gamma,
@@ -97,6 +97,56 @@ class BatchNormalization(tf.keras.layers.Layer):
         variance = mean_of_squares - tf.square(mean)
         outputs = tf.nn.batch_normalization(values, mean, variance, self.beta, self.gamma, BATCH_NORM_EPSILON)
         return tf.cast(outputs, inputs.dtype), mean, variance
+
+    def takes_batch_statistics(self, forward: Optional[ForwardPass]) -> bool:
+        """Whether this pass normalises by the batch and not by the moving statistics."""
+        return self.trainable and forward is not None and not forward.moving_statistics
+
+    def as_scale_and_offset(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Inference as `inputs * scale + offset`, each float32 [C]."""
+        scale = self.gamma * tf.math.rsqrt(self.moving_variance + BATCH_NORM_EPSILON)
+        return scale, self.beta - self.moving_mean * scale
+
+
+def normalized(
+    convolution: tf.keras.layers.Conv2D, norm: BatchNormalization, inputs: tf.Tensor, forward: Optional[ForwardPass]
+) -> tf.Tensor:
+    """Convolution (plain or depthwise, without bias) and batch norm of [B, H, W, C].
+
+    In inference the norm is a part of the kernel: one operation instead of two, and one that TensorFlow's CPU kernels
+    join with the swish behind it.
+    """
+    if norm.takes_batch_statistics(forward):
+        return norm(convolution(inputs), forward=forward)
+    scale, offset = norm.as_scale_and_offset()
+    strides = list(convolution.strides)
+    if isinstance(convolution, tf.keras.layers.DepthwiseConv2D):
+        kernel = tf.cast(_uncast(convolution.depthwise_kernel) * scale[:, tf.newaxis], inputs.dtype)
+        outputs = tf.nn.depthwise_conv2d(inputs, kernel, [1, *strides, 1], "SAME")
+    else:
+        kernel = tf.cast(_uncast(convolution.kernel) * scale, inputs.dtype)
+        outputs = tf.nn.conv2d(inputs, kernel, strides, "SAME")
+    return tf.nn.bias_add(outputs, tf.cast(offset, inputs.dtype))
+
+
+def _uncast(variable: tf.Variable) -> tf.Variable:
+    """The float32 variable behind Keras's mixed-precision wrapper, so that products are rounded once."""
+    return getattr(variable, "_variable", variable)
+
+
+def dense(convolution: tf.keras.layers.Conv2D, inputs: tf.Tensor) -> tf.Tensor:
+    """A 1x1 convolution with bias on one pixel, [B, C] -> [B, C'], as the matrix product that it is."""
+    kernel = tf.cast(convolution.kernel, inputs.dtype)
+    outputs = tf.matmul(inputs, tf.reshape(kernel, kernel.shape[2:]))
+    return tf.nn.bias_add(outputs, tf.cast(convolution.bias, inputs.dtype))
+
+
+def swish(inputs: tf.Tensor, forward: Optional[ForwardPass]) -> tf.Tensor:
+    """inputs * sigmoid(inputs)."""
+    if forward is None or forward.moving_statistics:
+        # As a plain product, which TensorFlow's CPU kernels join with the convolution before it.
+        return inputs * tf.nn.sigmoid(inputs)
+    return tf.nn.silu(inputs)
 
 
 class StochasticDepth(keras_cv.layers.DropPath):

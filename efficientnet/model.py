@@ -93,7 +93,7 @@ class Stem(tf.keras.layers.Layer):
 
     def call(self, images: tf.Tensor, forward: Optional[ForwardPass] = None) -> tf.Tensor:
         """[B, H, W, 3] -> [B, H/2, W/2, C]."""
-        return tf.nn.silu(self.norm(self.convolution(images), forward=forward))
+        return layers.swish(layers.normalized(self.convolution, self.norm, images, forward), forward)
 
 
 class MBConv(tf.keras.layers.Layer):
@@ -126,11 +126,12 @@ class MBConv(tf.keras.layers.Layer):
         `forward.draws` the block's draws (float32 [B])."""
         features = inputs
         if self.expands:
-            features = tf.nn.silu(self.expand_norm(self.expand(features), forward=forward))
-        features = tf.nn.silu(self.depthwise_norm(self.depthwise(features), forward=forward))
-        pooled = tf.reduce_mean(features, [1, 2], keepdims=True)
-        features *= tf.nn.sigmoid(self.excite(tf.nn.silu(self.squeeze(pooled))))
-        features = self.project_norm(self.project(features), forward=forward)
+            features = layers.swish(layers.normalized(self.expand, self.expand_norm, features, forward), forward)
+        features = layers.swish(layers.normalized(self.depthwise, self.depthwise_norm, features, forward), forward)
+        pooled = tf.reduce_mean(features, [1, 2])
+        squeezed = layers.swish(layers.dense(self.squeeze, pooled), forward)
+        features *= tf.nn.sigmoid(layers.dense(self.excite, squeezed))[:, tf.newaxis, tf.newaxis]
+        features = layers.normalized(self.project, self.project_norm, features, forward)
         if not self.has_residual:
             return features
         if self.stochastic_depth is not None and forward is not None and noise is not None:
@@ -156,7 +157,7 @@ class Head(tf.keras.layers.Layer):
     ) -> tf.Tensor:
         """[B, H, W, C] -> float32 logits [B, classes]; `noise` is dropout's: a seed (int32 scalar), or with `forward.draws`
         the draws of the channels (float32 [B, channels])."""
-        features = tf.nn.silu(self.norm(self.convolution(inputs), forward=forward))
+        features = layers.swish(layers.normalized(self.convolution, self.norm, inputs, forward), forward)
         features = tf.reduce_mean(features, [1, 2])
         if forward is not None and noise is not None and self.dropout_rate > 0:
             if forward.draws is not None:
@@ -215,10 +216,7 @@ class EfficientNet(tf.keras.Model):
         Returns:
           float32 [B, classes].
         """
-        mean = tf.constant(self.config.mean) * 255.0
-        std = tf.constant(self.config.std) * 255.0
-        features = tf.cast((tf.cast(images, tf.float32) - mean) / std, self.compute_type)
-        features = self.stem(features, forward=forward)
+        features = self.stem(self.standardised(images), forward=forward)
         noises = self._noises(forward)
         for block, noise in zip(self.blocks, noises):
             features = _run_block(block, features, forward, noise)
@@ -232,6 +230,12 @@ class EfficientNet(tf.keras.Model):
         if forward is not None and forward.seeds is not None:
             return tf.unstack(forward.seeds, self.num_seeds)
         return [None] * self.num_seeds
+
+    def standardised(self, images: tf.Tensor) -> tf.Tensor:
+        """Pixels of 0..255 less the mean, by the standard deviation, in the type of the activations."""
+        mean = tf.constant(self.config.mean) * 255.0
+        std = tf.constant(self.config.std) * 255.0
+        return tf.cast((tf.cast(images, tf.float32) - mean) / std, self.compute_type)
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Every variable by the release's name, batch-norm statistics included, in creation order."""

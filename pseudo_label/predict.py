@@ -8,8 +8,9 @@ import io
 import json
 import os
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Optional
 
 import numpy as np
@@ -26,9 +27,13 @@ from reporting.progress import progress
 from training import checkpoints
 from training import strategy as strategies
 
+Batch = dict[str, Any]
+
 OUTPUT_FLAG = "output_dir"
 ALONE = Pipeline()
 FILLING = -1  # number of a record that is none
+# On a CPU: each batch leaves cores idle for a moment at every small operation, which another batch fills.
+BATCHES_IN_FLIGHT = 2
 EXACT_COUNT_LIMIT = 1 << 30  # bytes of shards whose records are counted beforehand; more are estimated
 
 
@@ -76,7 +81,7 @@ def predict(config: PredictConfig) -> Summary:
         with strategy.scope():
             model = EfficientNet(config.model, bfloat16=strategies.uses_bfloat16(config.device, strategy))
             checkpoints.load_weights(model, config.checkpoint, "predict_ckpt_path", use_averages=config.use_averages)
-        _Prediction(config, strategy, model, Samples(config, every), summary).run(pending)
+        Prediction(config, strategy, model, Samples(config, every), summary).run(pending)
     summary.seconds = time.monotonic() - started
     print(summary.line(config.title))
     return summary
@@ -131,8 +136,8 @@ def _check_none_twice(paths: Sequence[str], config: PredictConfig) -> None:
             )
 
 
-class _Prediction:
-    """One run over the pending shards."""
+class Prediction:
+    """A network that predicts shards; it is compiled with the first of them."""
 
     def __init__(
         self,
@@ -155,8 +160,14 @@ class _Prediction:
             lambda batch: strategy.run(probabilities, args=(batch["image"], batch.get("draws"))), autograph=False
         )
         self.samples = samples
+        self.in_flight = BATCHES_IN_FLIGHT if strategies.on_cpu(strategy) else 1
 
     def run(self, pending: list[Shard]) -> None:
+        """Writes the predictions of these shards.
+
+        Raises:
+          UserError: an image or record that cannot be read.
+        """
         files = [shard.source for shard in pending]
         try:
             self._run(pending)
@@ -212,15 +223,7 @@ class _Prediction:
                 self.num_draws,
             )
 
-        iterator = iter(self.strategy.distribute_datasets_from_function(make))
-        while True:
-            waiting = time.monotonic()
-            batch = next(iterator, None)
-            self.summary.waited += time.monotonic() - waiting
-            if batch is None:
-                return
-            inputs = {name: batch[name] for name in ("image", "draws") if name in batch}
-            outputs = self._local(self.step(inputs))
+        for batch, outputs in self._answers(iter(self.strategy.distribute_datasets_from_function(make))):
             positions, numbers = self._local(batch["file"]), self._local(batch["number"])
             weights = self._local(batch["weight"])
             outputs[weights < 0] = 0.0  # no class: balance passes such a record over
@@ -228,6 +231,25 @@ class _Prediction:
             for position, number, probabilities in zip(positions[real], numbers[real], outputs[real]):
                 yield int(position), int(number), probabilities
             bar.update(int(real.sum()))
+
+    def _answers(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Each batch with its probabilities, in order, with up to `in_flight` of them computed at a time."""
+        running = deque[tuple[Batch, Future]]()
+        with ThreadPoolExecutor(self.in_flight) as pool:
+            while True:
+                idle, waiting = all(answer.done() for _, answer in running), time.monotonic()
+                batch = next(batches, None)
+                self.summary.waited += time.monotonic() - waiting if idle else 0.0
+                if batch is not None:
+                    running.append((batch, pool.submit(self._answer, batch)))
+                while running and (batch is None or len(running) > self.in_flight):
+                    earliest, answer = running.popleft()
+                    yield earliest, answer.result()
+                if batch is None:
+                    return
+
+    def _answer(self, batch: Batch) -> np.ndarray:
+        return self._local(self.step({name: batch[name] for name in ("image", "draws") if name in batch}))
 
     def _local(self, value: Any) -> np.ndarray:
         return np.concatenate([part.numpy() for part in self.strategy.experimental_local_results(value)])
@@ -308,15 +330,8 @@ def noised_inputs(
     """
     of_image = tf.strings.to_hash_bucket_strong(encoded, tf.int64.max, key=[noise.seed, 0])
     seed = tf.stack([streams.mix_seed(noise.seed), of_image])
-    image = preprocessing.training_image(
-        encoded,
-        seed,
-        image_size,
-        small_image_model=small_image_model,
-        flip=noise.flip,
-        augment=noise.augment,
-        remove_aug=False,
-    )
+    options = preprocessing.TrainingOptions(image_size, small_image_model, noise.flip, noise.augment)
+    image = preprocessing.training_image(encoded, seed, options)
     # Not the very seed that the crop is drawn from.
     return {"image": image, "draws": tf.random.stateless_uniform([num_draws], seed + 1, alg="philox")}
 

@@ -102,6 +102,12 @@ def _describe_devices() -> str:
     return f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else "the CPU"
 
 
+def on_cpu(strategy: tf.distribute.Strategy) -> bool:
+    """Whether all work of this process is done by its processor."""
+    accelerated = isinstance(strategy, tf.distribute.TPUStrategy) or bool(tf.config.list_logical_devices("GPU"))
+    return not accelerated and strategy.num_replicas_in_sync == 1
+
+
 def uses_bfloat16(config: DeviceConfig, strategy: tf.distribute.Strategy) -> bool:
     """Whether activations are bfloat16: as flagged, and by default where the hardware has it (TPU, GPU)."""
     if config.use_bfloat16 is not None:

@@ -1,0 +1,134 @@
+"""Prediction of b0 at 224 pixels: JPEG records in, prediction records out, images a second.
+
+    python -m benchmarks.predict             # --json for machines, --check to exit 1 below the target
+
+Ours is all of `--mode=predict` but its start: reading records, decoding, cropping, resizing, the network, writing records. Its
+peers are networks alone, on images that lie ready in memory: keras.applications' b0 and, where torch and timm are installed,
+timm's. They take turns within one run, because a machine drifts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from typing import Any, Callable
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import turns
+from benchmarks.input_pipeline import make_jpegs
+from data import records
+from efficientnet.model import EfficientNet
+from efficientnet.variants import ModelConfig
+from flags.config import DeviceConfig, PredictConfig
+from pseudo_label import predict
+
+SIZE, CLASSES, BATCH = 224, 1000, 32
+TARGET_RATIO = 1.4
+OURS, KERAS = "ours", "keras.applications"
+REPORTED = "the release: 61 images/s, timm 79, keras.applications 81, when this was set up"
+
+
+def main() -> None:
+    arguments = _arguments()
+    with tempfile.TemporaryDirectory(dir=arguments.dir) as folder:
+        candidates = {OURS: ours(folder, arguments.images, arguments.batch)}
+        for batch in arguments.peer_batches:
+            candidates[f"{KERAS}, batch {batch}"] = keras(batch)
+            with contextlib.suppress(ImportError):
+                candidates[f"timm, batch {batch}"] = timm(batch)
+        rows = turns.measure(candidates, arguments.rounds, arguments.seconds)
+    peer = max((name for name in rows if name.startswith(KERAS)), key=lambda name: rows[name]["images_per_second"])
+    result = turns.compare(rows, OURS, peer, TARGET_RATIO)
+    print(json.dumps(result, indent=1) if arguments.json else turns.table(result, REPORTED))
+    if arguments.check and result["ratio"] < TARGET_RATIO:
+        sys.exit(1)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=480, help="images of one turn of ours")
+    parser.add_argument("--batch", type=int, default=BATCH, help="images of a batch of ours")
+    parser.add_argument("--peer_batches", type=int, nargs="+", default=[32, 64], help="the peers' best one counts")
+    parser.add_argument("--rounds", type=int, default=6, help="turns of each")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each of the peers' turns")
+    parser.add_argument("--dir", default=None, help="where the records are written; removed at the end")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--check", action="store_true", help=f"exit 1 below {TARGET_RATIO} x {KERAS}")
+    return parser.parse_args()
+
+
+# --- candidates: each call gives (images, seconds) --------------------------------------------------------------------
+
+
+def ours(folder: str, images: int, batch: int) -> turns.Candidate:
+    """All that predict does for one more shard: from its records to the file of predictions."""
+    model = EfficientNet(ModelConfig("efficientnet-b0", CLASSES))
+    jpegs = make_jpegs(min(images, 200))
+    source = os.path.join(folder, records.shard_name("train", 0, 1))
+    records.write_shard(source, (records.unlabeled_example(jpegs[i % len(jpegs)]) for i in range(images)))
+    config = PredictConfig(
+        title="predict",
+        model=model.config,
+        checkpoint="",
+        input_dir=folder,
+        output_dir=os.path.join(folder, "predictions"),
+        image_size=SIZE,
+        num_shards=1,
+        batch_size=batch,
+        samples_per_class=0,
+        device=DeviceConfig(use_tpu=False),
+    )
+    shards = predict.find_shards(config)
+    samples = predict.Samples(config, shards)
+    prediction = predict.Prediction(config, tf.distribute.get_strategy(), model, samples, predict.Summary())
+
+    def turn(_: float) -> tuple[int, float]:
+        started = time.perf_counter()
+        prediction.run(shards)
+        return images, time.perf_counter() - started
+
+    return turn
+
+
+def keras(batch: int) -> turns.Candidate:
+    """keras.applications' network alone."""
+    network = tf.keras.applications.EfficientNetB0(weights=None)
+    function = tf.function(lambda images: network(images, training=False))
+    return _repeat(lambda images: function(images).numpy(), tf.constant(_pixels(batch)))
+
+
+def timm(batch: int) -> turns.Candidate:
+    """timm's network alone; ImportError without torch and timm."""
+    import timm
+    import torch
+
+    network = timm.create_model("efficientnet_b0", pretrained=False).eval()
+    images = torch.from_numpy(_pixels(batch).transpose(0, 3, 1, 2)).contiguous(memory_format=torch.channels_last)
+
+    def run(images: Any) -> None:
+        with torch.inference_mode():
+            network(images)
+
+    return _repeat(run, images)
+
+
+def _pixels(batch: int) -> np.ndarray:
+    return np.random.default_rng(0).uniform(0, 255, [batch, SIZE, SIZE, 3]).astype(np.float32)
+
+
+def _repeat(function: Callable[[Any], Any], images: Any) -> turns.Candidate:
+    return turns.repeated(lambda: function(images), len(images))
+
+
+if __name__ == "__main__":
+    main()
