@@ -5,7 +5,8 @@ Everything random follows from the seed: the same (encoded, seed) gives the same
 
 from __future__ import annotations
 
-from typing import Callable
+import dataclasses
+from typing import Callable, Optional
 
 import tensorflow as tf
 
@@ -18,8 +19,34 @@ SMALL_IMAGE_PADDING = 4
 # What makes a seed of its own out of an image's, for each random choice.
 _FLIP, _AUGMENT, _CUTOUT, _SHIFT = 0x5DEECE66D, 0x2545F4914F6C, 0x369DEA0F31A5, 0x27BB2EE687B0
 
+IMAGE = "image"
+
 # streams.explain() finds a message for people between these marks.
 _OPEN, _CLOSE = "<<", ">>"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+    """How images are prepared for training.
+
+    Attributes:
+      image_size: S, pixels of a side.
+      small_image_model: an image enters as stored; its size must be `image_size`.
+      flip: whether a mirrored image keeps its class.
+      augment: RandAugment.
+      remove_aug: evaluation preprocessing instead of all of this.
+    """
+
+    image_size: int
+    small_image_model: bool
+    flip: bool
+    augment: AugmentConfig
+    remove_aug: bool = False
+
+    @property
+    def in_two_parts(self) -> bool:
+        """Whether something is left to do for many images at once."""
+        return not self.remove_aug and (self.small_image_model or self.augment.enabled)
 
 
 def decode(encoded: tf.Tensor) -> tf.Tensor:
@@ -61,84 +88,91 @@ def evaluation_image(encoded: tf.Tensor, image_size: int, small_image_model: boo
     return resize_bicubic(_decode_crop(encoded, lambda shape: _centre(shape, image_size)), image_size)
 
 
-def training_image(
-    encoded: tf.Tensor,
-    seed: tf.Tensor,
-    image_size: int,
-    *,
-    small_image_model: bool,
-    flip: bool,
-    augment: AugmentConfig,
-    remove_aug: bool,
-) -> tf.Tensor:
+def training_image(encoded: tf.Tensor, seed: tf.Tensor, options: TrainingOptions) -> tf.Tensor:
     """The image for training (RELEASE section 3); a function of its arguments alone.
 
     Args:
       encoded: string [], JPEG, PNG, GIF or BMP.
       seed: int64 or int32 [2].
-      image_size: pixels of a side.
-      small_image_model: the image enters as stored; its size must be `image_size`.
-      flip: whether a mirrored image keeps its class.
-      augment: RandAugment.
-      remove_aug: evaluation preprocessing instead of all of this.
+      options: how.
 
     Returns:
-      float32 [image_size, image_size, 3]; 0..255, which the bicubic kernel may overshoot where `augment` is off.
+      float32 [S, S, 3]; 0..255, which the bicubic kernel may overshoot where RandAugment is off.
     """
-    if remove_aug:
-        return evaluation_image(encoded, image_size, small_image_model)
+    begun = begin_training_image(encoded, seed, options)
+    return tf.cast(finish_training_images({name: part[None] for name, part in begun.items()}, options)[0], tf.float32)
+
+
+def begin_training_image(encoded: tf.Tensor, seed: tf.Tensor, options: TrainingOptions) -> dict[str, tf.Tensor]:
+    """The part of `training_image` that is done image by image: all decoding and drawing.
+
+    Returns:
+      what `finish_training_images` takes, of one image; "image" is uint8 or float32 [S, S, 3].
+    """
+    size, augment = options.image_size, options.augment
+    if options.remove_aug:
+        return {IMAGE: evaluation_image(encoded, size, options.small_image_model)}
     seed = tf.cast(seed, tf.int64)
-    if small_image_model:
-        return _training_small_image(encoded, seed, image_size, flip, augment)
-    image = resize_bicubic(_decode_crop(encoded, lambda shape: _sampled(shape, seed, image_size)), image_size)
+    draws = {"draws": randaugment.draw(_own(seed, _AUGMENT), augment.layers)} if augment.enabled else {}
+    if not options.small_image_model:
+        image = resize_bicubic(_decode_crop(encoded, lambda shape: _sampled(shape, seed, size)), size)
+        if augment.enabled:
+            image = tf.cast(tf.clip_by_value(image, 0.0, 255.0), tf.uint8)
+        if options.flip:
+            image = tf.cond(_flipped(seed), lambda: tf.reverse(image, [1]), lambda: image)
+        return {IMAGE: image, **draws}
     if augment.enabled:
-        image = tf.cast(tf.clip_by_value(image, 0.0, 255.0), tf.uint8)
-    if flip:
-        image = _random_flip(image, seed)
-    if augment.enabled:
-        image = randaugment.randaugment(image, _own(seed, _AUGMENT), augment.layers, augment.magnitude, augment.cutout)
-    return tf.cast(image, tf.float32)
+        draws["hole"] = tf.random.stateless_uniform([2], _own(seed, _CUTOUT), alg="philox")
+    draws["shift"] = tf.random.stateless_uniform(
+        [2], _own(seed, _SHIFT), minval=0, maxval=2 * SMALL_IMAGE_PADDING + 1, dtype=tf.int32, alg="philox"
+    )
+    if options.flip:
+        draws["flipped"] = _flipped(seed)
+    return {IMAGE: _stored(encoded, size), **draws}
 
 
-def _training_small_image(
-    encoded: tf.Tensor, seed: tf.Tensor, size: int, flip: bool, augment: AugmentConfig
-) -> tf.Tensor:
-    image = _stored(encoded, size)
-    if augment.enabled:
-        image = randaugment.randaugment(
-            image,
-            _own(seed, _AUGMENT),
-            augment.layers,
-            augment.magnitude,
-            augment.cutout,
-            cutout_const=size // 8,
-            translate_const=size // 8,
-        )
-        uniform = tf.random.stateless_uniform([2], _own(seed, _CUTOUT), alg="philox")
-        image = randaugment.cutout(image, size // 4, randaugment.random_center(image, uniform))
-    image = _random_shift(image, seed)
-    if flip:
-        image = _random_flip(image, seed)
-    return tf.cast(image, tf.float32)
+def finish_training_images(begun: dict[str, tf.Tensor], options: TrainingOptions) -> tf.Tensor:
+    """The part of `training_image` that is done for many images at once.
+
+    Args:
+      begun: of `begin_training_image`, each part with N as its first axis.
+      options: the same.
+
+    Returns:
+      uint8 or float32 [N, S, S, 3].
+    """
+    images, size, augment = begun[IMAGE], options.image_size, options.augment
+    if "draws" in begun:
+        constants = {"cutout_const": size // 8, "translate_const": size // 8} if options.small_image_model else {}
+        images = randaugment.randaugment(images, begun["draws"], augment.magnitude, augment.cutout, **constants)
+    if "hole" in begun:
+        images = randaugment.cutout(images, size // 4, randaugment.random_centers(images, begun["hole"]))
+    if "shift" in begun:
+        images = _shifted(images, begun["shift"], begun.get("flipped"))
+    return images
 
 
 def _own(seed: tf.Tensor, purpose: int) -> tf.Tensor:
     return tf.bitwise.bitwise_xor(seed, tf.constant(purpose, tf.int64))
 
 
-def _random_flip(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    uniform = tf.random.stateless_uniform([], _own(seed, _FLIP), alg="philox")
-    return tf.cond(uniform < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
+def _flipped(seed: tf.Tensor) -> tf.Tensor:
+    return tf.random.stateless_uniform([], _own(seed, _FLIP), alg="philox") < 0.5
 
 
-def _random_shift(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Pads by reflection and crops back to the same size anywhere."""
-    border = [SMALL_IMAGE_PADDING, SMALL_IMAGE_PADDING]
-    padded = tf.pad(image, [border, border, [0, 0]], "REFLECT")
-    offset = tf.random.stateless_uniform(
-        [2], _own(seed, _SHIFT), minval=0, maxval=2 * SMALL_IMAGE_PADDING + 1, dtype=tf.int32, alg="philox"
-    )
-    return tf.slice(padded, [offset[0], offset[1], 0], image.shape)
+def _shifted(images: tf.Tensor, shift: tf.Tensor, flipped: Optional[tf.Tensor]) -> tf.Tensor:
+    """Pads by reflection, crops back to the same size at `shift` (int32 [N, 2]), and mirrors where `flipped` (bool [N])."""
+
+    def reflected(axis: int) -> tf.Tensor:
+        last = images.shape[1 + axis] - 1
+        source = tf.range(last + 1) + shift[:, axis, None] - SMALL_IMAGE_PADDING
+        return last - tf.abs(last - tf.abs(source))
+
+    rows, columns = reflected(0), reflected(1)
+    if flipped is not None:
+        columns = tf.where(flipped[:, None], columns[:, ::-1], columns)
+    images = tf.gather(images, rows, axis=1, batch_dims=1)
+    return tf.gather(images, columns, axis=2, batch_dims=1)
 
 
 def _stored(encoded: tf.Tensor, size: int) -> tf.Tensor:

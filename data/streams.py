@@ -27,6 +27,7 @@ CACHE_LIMIT = 1 << 30  # bytes of encoded records that a stream keeps in memory
 SHUFFLE_BYTES = 256 << 20  # bytes that a shuffle buffer may hold
 MAX_SHUFFLE = 100_000
 READ_CYCLE = 16  # files that are read in turn
+CHUNK = 128  # images that are augmented at once: several for each op, so that starting the ops costs little
 _OF_TEACHER = 0x1F3D5B79A2C4  # makes a noised teacher's seed of an image's
 
 Record = dict[str, tf.Tensor]
@@ -365,7 +366,10 @@ def training_stream(
             (unlabeled_batch, replicas, segments, pipeline),
             teacher_image_size=data.teacher_image_size if online_teacher else None,
         )
-    return tf.data.Dataset.zip(joined).prefetch(tf.data.AUTOTUNE)
+    # Images are prepared in parallel; to split the work on each of them as well only costs time.
+    one_thread_an_op = tf.data.Options()
+    one_thread_an_op.threading.max_intra_op_parallelism = 1
+    return tf.data.Dataset.zip(joined).prefetch(tf.data.AUTOTUNE).with_options(one_thread_an_op)
 
 
 def _images(
@@ -378,33 +382,43 @@ def _images(
 ) -> tf.data.Dataset:
     batch, replicas, segments, pipeline = shape
 
-    def training_image(encoded: tf.Tensor, seed: tf.Tensor, size: int, augment: AugmentConfig) -> tf.Tensor:
-        return preprocessing.training_image(
-            encoded,
-            seed,
-            size,
-            small_image_model=data.small_image_model,
-            flip=data.task.flip,
-            augment=augment,
-            remove_aug=data.remove_aug,
-        )
+    options = preprocessing.TrainingOptions(
+        data.image_size, data.small_image_model, data.task.flip, augment, data.remove_aug
+    )
+    begun: dict[str, preprocessing.TrainingOptions] = {"image": options}
+    if teacher_image_size is not None and data.noise_teacher:
+        begun["teacher_image"] = dataclasses.replace(options, image_size=teacher_image_size, augment=data.augment)
 
-    def prepare(record: Record) -> dict[str, tf.Tensor]:
+    def begin(record: Record) -> dict[str, Any]:
         features = parse(record)
         encoded = features.pop("encoded")
-        image = training_image(encoded, record["seed"], data.image_size, augment)
-        if teacher_image_size is not None and data.noise_teacher:
-            own = tf.bitwise.bitwise_xor(record["seed"], tf.constant(_OF_TEACHER, tf.int64))
-            features["teacher_image"] = training_image(encoded, own, teacher_image_size, data.augment)
-        elif teacher_image_size is not None:
+        if teacher_image_size is not None and not data.noise_teacher:
             features["teacher_image"] = preprocessing.evaluation_image(
                 encoded, teacher_image_size, data.small_image_model
             )
-        return {"image": image, **features}
+        for name, options in begun.items():
+            own = 0 if name == "image" else _OF_TEACHER
+            seed = tf.bitwise.bitwise_xor(record["seed"], tf.constant(own, tf.int64))
+            features[name] = preprocessing.begin_training_image(encoded, seed, options)
+        return features
 
-    dataset = _positions(shards, batch, segments, pipeline)
-    dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return dataset.batch(batch // replicas, drop_remainder=True)
+    def finish(features: dict[str, Any]) -> dict[str, tf.Tensor]:
+        done = {name: preprocessing.finish_training_images(features[name], options) for name, options in begun.items()}
+        return {**features, **done}
+
+    def as_floats(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {**features, **{name: tf.cast(features[name], tf.float32) for name in begun}}
+
+    dataset = _map(_positions(shards, batch, segments, pipeline), begin)
+    if any(options.in_two_parts for options in begun.values()):
+        dataset = _map(dataset.batch(CHUNK, drop_remainder=True), finish).unbatch()
+    else:
+        dataset = _map(dataset, lambda features: {**features, **{name: features[name]["image"] for name in begun}})
+    return _map(dataset.batch(batch // replicas, drop_remainder=True), as_floats)
+
+
+def _map(dataset: tf.data.Dataset, function: Callable[[Any], Any]) -> tf.data.Dataset:
+    return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def evaluation_stream(

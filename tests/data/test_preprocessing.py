@@ -40,9 +40,10 @@ def _always(window: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
 
 def _train(encoded: bytes, size: int, count: int, **options) -> np.ndarray:
     """`count` training images of seeds [5, 0], [5, 1], ...: float32 [count, size, size, 3]."""
-    arguments = {"small_image_model": False, "flip": True, "augment": NO_AUGMENT, "remove_aug": False, **options}
+    arguments = {"small_image_model": False, "flip": True, "augment": NO_AUGMENT, **options}
+    prepared = preprocessing.TrainingOptions(size, **arguments)
     seeds = tf.data.Dataset.range(count).map(lambda position: tf.stack([tf.constant(5, tf.int64), position]))
-    images = seeds.map(lambda seed: preprocessing.training_image(encoded, seed, size, **arguments))
+    images = seeds.map(lambda seed: preprocessing.training_image(encoded, seed, prepared))
     return next(images.batch(count).as_numpy_iterator())
 
 
@@ -153,15 +154,8 @@ def test_a_small_image_of_another_size_is_an_error(training):
         tf.errors.InvalidArgumentError, match=r"stored with 32x30 pixels .* but --input_image_size is 16: set"
     ):
         if training:
-            preprocessing.training_image(
-                encoded,
-                tf.constant([0, 1]),
-                16,
-                small_image_model=True,
-                flip=False,
-                augment=NO_AUGMENT,
-                remove_aug=False,
-            )
+            options = preprocessing.TrainingOptions(16, True, False, NO_AUGMENT)
+            preprocessing.training_image(encoded, tf.constant([0, 1]), options)
         else:
             preprocessing.evaluation_image(encoded, 16, True)
 

@@ -55,6 +55,16 @@ def _random_image(seed: int, height: int = 24, width: int = 20) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
 
 
+def _augmented(image, seed, layers, level, cutout):
+    """One image, with the ops that its seed draws."""
+    images = tf.convert_to_tensor(image)[None]
+    return randaugment.randaugment(images, randaugment.draw(seed, layers)[None], level, cutout)[0]
+
+
+def _ops(seed, layers):
+    return randaugment.drawn_ops(randaugment.draw(seed, layers), 15).numpy().tolist()
+
+
 # --- the release's results -------------------------------------------------------------------------------------------
 
 
@@ -115,7 +125,7 @@ def test_comparison_names_what_it_does_not_understand():
 
 def _draws(count: int, layers: int, num_ops: int) -> np.ndarray:
     seeds = tf.data.Dataset.range(count).map(
-        lambda i: randaugment.draw_ops(tf.stack([tf.constant(7, tf.int64), i]), layers, num_ops)
+        lambda i: randaugment.drawn_ops(randaugment.draw(tf.stack([tf.constant(7, tf.int64), i]), layers), num_ops)
     )
     return next(seeds.batch(count).as_numpy_iterator())
 
@@ -133,11 +143,11 @@ def test_ops_are_drawn_uniformly_and_independently(num_ops):
 
 def test_the_drawn_ops_are_the_ones_applied():
     image = _random_image(0)
-    apply = tf.function(lambda seed: randaugment.randaugment(image, seed, 1, 8.0, cutout=False))
+    apply = tf.function(lambda seed: _augmented(image, seed, 1, 8.0, cutout=False))
     signs = []
     for position in range(80):
         seed = tf.constant([3, position], tf.int64)
-        name = randaugment.OPS[int(randaugment.draw_ops(seed, 1, 15)[0])]
+        name = randaugment.OPS[_ops(seed, 1)[0]]
         ours = apply(seed).numpy()
         both = [np.array_equal(ours, randaugment.apply_op(name, image, 8.0, negate)) for negate in (False, True)]
         assert any(both), name
@@ -148,13 +158,11 @@ def test_the_drawn_ops_are_the_ones_applied():
 
 def test_layers_follow_each_other():
     image = _random_image(1)
-    seed = next(
-        seed for seed in range(100) if set(randaugment.draw_ops([seed, 0], 2, 15).numpy()) <= {0, 1, 2, 4, 5, 6, 7, 8}
-    )
+    seed = next(seed for seed in range(100) if set(_ops([seed, 0], 2)) <= {0, 1, 2, 4, 5, 6, 7, 8})
     expected = image
-    for op in randaugment.draw_ops([seed, 0], 2, 15).numpy():
+    for op in _ops([seed, 0], 2):
         expected = randaugment.apply_op(randaugment.OPS[op], expected, 5.0)
-    np.testing.assert_array_equal(randaugment.randaugment(image, [seed, 0], 2, 5.0, cutout=False), expected)
+    np.testing.assert_array_equal(_augmented(image, [seed, 0], 2, 5.0, cutout=False), expected)
 
 
 def test_an_image_follows_from_image_and_seed_alone():
@@ -162,7 +170,7 @@ def test_an_image_follows_from_image_and_seed_alone():
 
     def augmented(parallel: int) -> list[np.ndarray]:
         seeds = tf.data.Dataset.range(30).map(lambda i: tf.stack([i, i]))
-        mapped = seeds.map(lambda seed: randaugment.randaugment(image, seed, 2, 2.0, True), num_parallel_calls=parallel)
+        mapped = seeds.map(lambda seed: _augmented(image, seed, 2, 2.0, True), num_parallel_calls=parallel)
         return list(mapped.as_numpy_iterator())
 
     first, second = augmented(1), augmented(4)
@@ -170,14 +178,30 @@ def test_an_image_follows_from_image_and_seed_alone():
     assert len({_digest(result) for result in first}) > 20
 
 
+@pytest.mark.parametrize("level", [9.0, 27.0])
+def test_what_becomes_of_an_image_does_not_depend_on_those_beside_it(level):
+    images = np.stack([_random_image(number) for number in range(60)])
+    draws = tf.stack([randaugment.draw([number, 1], 2) for number in range(60)])
+    together = randaugment.randaugment(images, draws, level, True).numpy()
+    mapped = tf.data.Dataset.from_tensors((images, draws)).map(lambda x, d: randaugment.randaugment(x, d, level, True))
+    np.testing.assert_array_equal(next(mapped.as_numpy_iterator()), together)
+    for number, (image, expected) in enumerate(zip(images, together)):
+        for op, (_, sign, row, column) in zip(
+            randaugment.drawn_ops(draws, 16)[number].numpy(), draws[number].numpy().tolist()
+        ):
+            center = [int(row * image.shape[0]), int(column * image.shape[1])]
+            image = randaugment.apply_op(randaugment.OPS[op], image, level, sign < 0.5, center).numpy()
+        np.testing.assert_array_equal(image, expected)
+
+
 def test_without_layers_nothing_changes():
     image = _random_image(3)
-    np.testing.assert_array_equal(randaugment.randaugment(image, [0, 0], 0, 9.0, True), image)
+    np.testing.assert_array_equal(_augmented(image, [0, 0], 0, 9.0, True), image)
 
 
 def test_static_shape_survives():
     dataset = tf.data.Dataset.from_tensors(_random_image(4, 17, 31))
-    dataset = dataset.map(lambda image: randaugment.randaugment(image, [1, 2], 2, 9.0, True))
+    dataset = dataset.map(lambda image: _augmented(image, [1, 2], 2, 9.0, True))
     assert dataset.element_spec == tf.TensorSpec([17, 31, 3], tf.uint8)
 
 
@@ -197,17 +221,16 @@ def test_cutout_fills_a_square_that_is_clipped(seed, half_width, row, column):
     top, left = max(0, row - half_width), max(0, column - half_width)
     expected[top : max(0, row + half_width), left : max(0, column + half_width)] = 128
     np.testing.assert_array_equal(
-        randaugment.cutout(tf.constant(image), half_width, tf.constant([row, column])), expected
+        randaugment.cutout(tf.constant(image)[None], half_width, tf.constant([[row, column]]))[0], expected
     )
 
 
 def test_centres_are_uniform_over_the_image():
-    image = tf.zeros([4, 8, 3], tf.uint8)
-    uniform = tf.random.stateless_uniform([4000, 2], [1, 2])
-    centers = np.array([randaugment.random_center(image, pair) for pair in tf.unstack(uniform[:600])])
+    images = tf.zeros([600, 4, 8, 3], tf.uint8)
+    centers = randaugment.random_centers(images, tf.random.stateless_uniform([600, 2], [1, 2])).numpy()
     assert stats.chisquare(np.bincount(centers[:, 0], minlength=4)).pvalue > 0.001
     assert stats.chisquare(np.bincount(centers[:, 1], minlength=8)).pvalue > 0.001
-    assert randaugment.random_center(image, tf.constant([0.99999994, 0.99999994])).numpy().tolist() == [3, 7]
+    assert randaugment.random_centers(images[:1], tf.constant([[0.99999994, 0.99999994]])).numpy().tolist() == [[3, 7]]
 
 
 @given(
@@ -231,7 +254,8 @@ def test_warps_of_static_size_are_what_the_transform_says(matrix, argument, nega
         interpolation="NEAREST",
         fill_mode="CONSTANT",
     )[0]
-    np.testing.assert_array_equal(warp.warp(tf.constant(image), matrix, argument, negate, 128), expected)
+    warped = warp.warp(tf.constant(np.stack([image, image])), matrix, -argument if negate else argument, 128)
+    np.testing.assert_array_equal(warped, np.stack([expected, expected]))
 
 
 @pytest.mark.parametrize(
@@ -239,9 +263,9 @@ def test_warps_of_static_size_are_what_the_transform_says(matrix, argument, nega
 )
 def test_translation_reads_from_further_along(argument, expected):
     columns = np.tile(np.array([0, 10, 20, 30], np.uint8)[None, :, None], [2, 1, 3])
-    along_x = warp.warp(tf.constant(columns), warp.translate_x, argument, False, 128).numpy()
+    along_x = warp.warp(tf.constant(columns[None]), warp.translate_x, argument, 128)[0].numpy()
     assert along_x[1, :, 2].tolist() == expected
-    along_y = warp.warp(tf.constant(columns.transpose(1, 0, 2)), warp.translate_y, argument, False, 128).numpy()
+    along_y = warp.warp(tf.constant(columns.transpose(1, 0, 2)[None]), warp.translate_y, argument, 128)[0].numpy()
     assert along_y[:, 1, 0].tolist() == expected
 
 

@@ -1,0 +1,174 @@
+"""Input pipeline: JPEG -> random crop -> flip -> RandAugment (2 ops, level 9) -> 224 pixels, images a second.
+
+    python -m benchmarks.input_pipeline             # --json for machines, --check to exit 1 below the targets
+
+The training stream (records read, shuffled, parsed, prepared, batched) with and without RandAugment, and the same crops with
+keras_cv's RandAugment, in turns within one run, because a machine drifts. The images are smooth random ones of about 450 x 350
+pixels, JPEG quality 70 to 95. The original release reached 692 images/s on two cores (1,742 without RandAugment), timm 560.
+Beside the rate stands the processor time of an image, which other programs on the machine change less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from data import records, streams
+from data.config import AugmentConfig, DataConfig
+from data.tasks import Task
+
+SIZE = 224
+BATCH = 32
+LAYERS, LEVEL = 2, 9.0
+TARGET_RATE, TARGET_RATIO = 1400, 0.8
+OURS, PLAIN, KERAS_CV = "ours", "ours without RandAugment", "keras_cv"
+
+
+def main() -> None:
+    arguments = _arguments()
+    with tempfile.TemporaryDirectory() as folder:
+        examples = (records.labeled_example(jpeg, 1) for jpeg in make_jpegs(arguments.images))
+        records.write_shard(os.path.join(folder, records.shard_name("train", 0, 1)), examples)
+        pipelines = {
+            PLAIN: pipeline(folder, AugmentConfig(enabled=False)),
+            OURS: pipeline(folder, AugmentConfig(layers=LAYERS, magnitude=LEVEL)),
+        }
+        with contextlib.suppress(ImportError):
+            pipelines[KERAS_CV] = keras_cv_pipeline(folder)
+        rounds = measure(pipelines, arguments.rounds, arguments.batches)
+    result: dict[str, Any] = {"machine": _machine(), "rows": summarise(rounds)}
+    print(json.dumps(result, indent=1) if arguments.json else _table(result))
+    ours = result["rows"][OURS]
+    if arguments.check and (ours["images_per_second"] < TARGET_RATE or ours["of_without"] < TARGET_RATIO):
+        sys.exit(1)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=200, help="different images")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of every pipeline")
+    parser.add_argument("--batches", type=int, default=30, help=f"batches of {BATCH} in a turn")
+    parser.add_argument("--json", action="store_true")
+    help_text = f"exit 1 below {TARGET_RATE} images/s or {TARGET_RATIO:.0%} of the rate without RandAugment"
+    parser.add_argument("--check", action="store_true", help=help_text.replace("%", "%%"))
+    return parser.parse_args()
+
+
+def make_jpegs(count: int) -> list[bytes]:
+    """Smooth random images as JPEGs: noise of four resolutions, enlarged and added up."""
+    random = np.random.default_rng(0)
+    jpegs = []
+    for _ in range(count):
+        width, height = int(random.integers(400, 501)), int(random.integers(300, 401))
+        image = np.zeros((height, width, 3))
+        for cells, weight in ((6, 90), (20, 50), (60, 30), (150, 14)):
+            noise = random.integers(0, 256, (cells, cells, 3)).astype(np.uint8)
+            image += weight * np.asarray(
+                Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC), float
+            )
+        image = 255 * (image - image.min()) / np.ptp(image)
+        buffer = io.BytesIO()
+        Image.fromarray(image.astype(np.uint8)).save(buffer, "JPEG", quality=int(random.integers(70, 96)))
+        jpegs.append(buffer.getvalue())
+    return jpegs
+
+
+def pipeline(folder: str, augment: AugmentConfig) -> tf.data.Dataset:
+    """The training stream, as training has it: endless batches from records."""
+    task = Task("folder", num_classes=2, image_size=SIZE, small_image_model=False, flip=True)
+    data = DataConfig(task, folder, image_size=SIZE, augment=augment)
+    stream = streams.training_stream(data, BATCH, 0, 1, streams.Segments(0, 1_000_000))
+    return stream.map(lambda batch: batch["labeled"]["image"])
+
+
+def keras_cv_pipeline(folder: str) -> tf.data.Dataset:
+    """The same crops and flips, then keras_cv's layer on each image."""
+    from efficientnet.quiet_import import keras_cv
+
+    layer = keras_cv.layers.RandAugment((0, 255), augmentations_per_image=LAYERS, magnitude=LEVEL / 10)
+    plain = pipeline(folder, AugmentConfig(enabled=False)).unbatch()
+    dataset = plain.map(
+        lambda image: layer(tf.clip_by_value(image, 0.0, 255.0)),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    return dataset.batch(BATCH, drop_remainder=True).prefetch(1)
+
+
+def measure(pipelines: dict[str, tf.data.Dataset], rounds: int, batches: int) -> dict[str, list[tuple[float, float]]]:
+    """Of every pipeline and round: wall-clock and processor seconds of an image."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in pipelines}
+    for _ in range(rounds + 1):
+        for name, dataset in pipelines.items():
+            taken[name].append(_turn(iter(dataset), batches))
+    return {name: turns[1:] for name, turns in taken.items()}
+
+
+def _turn(iterator: Iterator[Any], batches: int) -> tuple[float, float]:
+    """A fresh iterator each time, so that no pipeline works on while another is measured."""
+    for _ in range(3):
+        next(iterator)
+    wall, processor = time.perf_counter(), time.process_time()
+    for _ in range(batches):
+        next(iterator)
+    images = batches * BATCH
+    return (time.perf_counter() - wall) / images, (time.process_time() - processor) / images
+
+
+def summarise(rounds: dict[str, list[tuple[float, float]]]) -> dict[str, dict[str, float]]:
+    """Median and spread of the rates, and rate and processor time relative to the pipeline without RandAugment."""
+    rows = {}
+    for name, turns in rounds.items():
+        rates = [1 / wall for wall, _ in turns]
+        rows[name] = {
+            "images_per_second": round(statistics.median(rates)),
+            "slowest": round(min(rates)),
+            "fastest": round(max(rates)),
+            "of_without": round(_relative(rounds[PLAIN], turns, 0), 3),
+            "processor_ms_per_image": round(1000 * statistics.median(processor for _, processor in turns), 3),
+            "of_without_by_processor_time": round(_relative(rounds[PLAIN], turns, 1), 3),
+        }
+    return rows
+
+
+def _relative(plain: list[tuple[float, float]], turns: list[tuple[float, float]], kind: int) -> float:
+    return statistics.median(one[kind] / other[kind] for one, other in zip(plain, turns))
+
+
+def _machine() -> str:
+    return f"{platform.machine()}, {os.cpu_count()} cores, TensorFlow {tf.__version__}"
+
+
+def _table(result: dict[str, Any]) -> str:
+    lines = [
+        result["machine"],
+        f"{'':26}{'images/s':>9}{'slowest':>9}{'fastest':>9}{'of plain':>9}{'CPU ms':>8}{'of plain':>9}",
+    ]
+    for name, row in result["rows"].items():
+        rates = "".join(f"{row[key]:>9}" for key in ("images_per_second", "slowest", "fastest"))
+        processor = f"{row['processor_ms_per_image']:>8.2f}{row['of_without_by_processor_time']:>9.0%}"
+        lines.append(f"{name:26}{rates}{row['of_without']:>9.0%}{processor}")
+    lines.append(
+        f"targets: {TARGET_RATE} images/s on two cores and {TARGET_RATIO:.0%} of plain; the release: 692 and 40%"
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
