@@ -112,6 +112,7 @@ def measure(number: int, arguments: argparse.Namespace) -> dict:
         "seconds": round(statistics.median(seconds), 2),
         "spread": [round(min(seconds), 2), round(max(seconds), 2)],
         "cpu_seconds": round(statistics.median(run["cpu_seconds"] for run in runs), 2),
+        "least_cpu_seconds": round(min(run["cpu_seconds"] for run in runs), 2),
         "records_per_second": round(number / statistics.median(seconds)),
         "times_the_release": round(number / statistics.median(seconds) / RELEASE_RECORDS_PER_SECOND, 1),
         "peak_mib": max(run["peak_mib"] for run in runs),
