@@ -74,8 +74,13 @@ def measure(name: str, results: str) -> bool:
         return False
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     entry = {"date": now, "seconds": seconds, **bench_machine.describe(), "found": found}
+    try:
+        ours = bench_table.row(name, entry).ours
+    except KeyError as missing:
+        print(f" printed JSON without {missing}, which benchmarks/bench_table.py expects of it")
+        return False
     _write(results, json.dumps({**load(results), name: entry}, indent=1) + "\n")
-    print(f" {seconds} s: {bench_table.row(name, entry).ours}")
+    print(f" {seconds} s: {ours}")
     return True
 
 

@@ -152,6 +152,23 @@ def _balance(found: dict[str, Any]) -> Row:
     )
 
 
+def _start(found: dict[str, Any]) -> Row:
+    measured = [
+        Measured(name, values["seconds"], tuple(values["spread"]), values["seconds"] / found["rows"]["ours"]["seconds"])
+        for name, values in found["rows"].items()
+    ]
+    seconds = found["rows"]["ours"]["seconds"]
+    return Row(
+        title="From starting `--mode=train` of the digits preset to the end of its first step",
+        unit="seconds",
+        ratio_to="x ours",
+        measured=measured,
+        target=f"{found['target']:g} s",
+        reached=seconds <= found["target"],
+        ours=f"{seconds:.1f} s",
+    )
+
+
 def _scaling(found: dict[str, Any]) -> Row:
     measured = []
     for work, values in found["rows"].items():
@@ -191,6 +208,7 @@ ROWS: dict[str, Callable[[dict[str, Any]], Row]] = {
     "predict": _against_a_peer("Prediction of b0, 224 pixels: JPEG records in, prediction records out"),
     "input_pipeline": _input_pipeline,
     "balance": _balance,
+    "start": _start,
     "scaling": _scaling,
     "pipeline_memory": _pipeline_memory,
 }

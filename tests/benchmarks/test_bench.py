@@ -53,6 +53,10 @@ def memory(growth):
     }
 
 
+def start(seconds):
+    return {"target": 8, "rows": {"ours": {"seconds": seconds, "spread": [seconds - 1, seconds + 1]}}}
+
+
 def entry(found):
     return {"date": "2024-05-06 07:08 UTC", "seconds": 9, **MACHINE, "found": found}
 
@@ -84,6 +88,8 @@ def test_every_row_has_its_table_with_machine_versions_date_and_verdict():
         ("input_pipeline", pipeline(1400, 0.8), True),
         ("input_pipeline", pipeline(1399, 0.9), False),
         ("input_pipeline", pipeline(1500, 0.79), False),
+        ("start", start(8.0), True),
+        ("start", start(8.1), False),
         ("pipeline_memory", memory(8.0), True),
         ("pipeline_memory", memory(8.1), False),
         ("scaling", {"target": 1.25, "rows": {"predict": {"growth": 1.25, "runs": runs(1, 2, 4)}}}, True),
@@ -146,6 +152,13 @@ def test_check_fails_below_the_target_and_a_script_that_fails_always_does(tmp_pa
         assert run_main(monkeypatch, tmp_path, "--only=balance") == 1
         assert f"benchmarks.balance ... failed with status {status}" in capsys.readouterr().out
         assert (tmp_path / "results.json").read_text() == before
+
+
+def test_json_of_another_kind_is_not_kept(tmp_path, monkeypatch, scripts, capsys):
+    scripts["benchmarks.start"] = (0, '{"took": 9}')
+    assert run_main(monkeypatch, tmp_path, "--only=start") == 1
+    assert "printed JSON without 'rows', which benchmarks/bench_table.py expects of it" in capsys.readouterr().out
+    assert not (tmp_path / "results.json").exists()
 
 
 def test_rows_that_do_not_exist(tmp_path, monkeypatch, capsys):
