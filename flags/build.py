@@ -115,6 +115,7 @@ def train_config(
         keep_checkpoint_max=values.keep_checkpoint_max,
         iterations_per_loop=values.iterations_per_loop,
         log_step_count_steps=values.log_step_count_steps,
+        profile_steps=_profile_steps(values),
         num_eval_images=values.num_test_images if split == "test" else values.num_eval_images,
         eval_split=split,
         use_averages=values.use_averages,
@@ -377,6 +378,16 @@ def _data_config(
         skip_corrupt_records=values.skip_corrupt_records,
         seed=values.seed,
     )
+
+
+def _profile_steps(values: FlagValues) -> Optional[tuple[int, int]]:
+    text = values.profile_steps
+    if not text:
+        return None
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.strip().isdigit() for part in parts) or int(parts[0]) >= int(parts[1]):
+        raise UserError(f"--profile_steps: got {text!r}, expected FIRST,LAST with FIRST below LAST, e.g. 100,110")
+    return int(parts[0]), int(parts[1])
 
 
 def _eval_split(values: FlagValues, task: Task) -> str:

@@ -78,6 +78,7 @@ class TrainConfig:
       unlabeled_dropout, unlabeled_stochastic_depth: False spares the unlabeled images this noise.
       rematerialise: compute each block again in the backward pass instead of keeping its activations.
       train, evaluate: what the mode does.
+      profile_steps: (first, last), the steps done when a TensorFlow profile begins and ends; None for none.
     """
 
     title: str
@@ -101,6 +102,7 @@ class TrainConfig:
     keep_checkpoint_max: int = 5
     iterations_per_loop: int = 1000
     log_step_count_steps: int = 64
+    profile_steps: Optional[tuple[int, int]] = None
     num_eval_images: Optional[int] = None
     eval_split: str = "test"
     use_averages: bool = True

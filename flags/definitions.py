@@ -434,6 +434,11 @@ def _devices(group: _Group) -> None:
     )
     group.whole("iterations_per_loop", 1000, "Steps inside one compiled loop, at most. [release]")
     group.whole("log_step_count_steps", 64, "Steps between two lines of metrics. [release]")
+    group.text(
+        "profile_steps",
+        None,
+        "FIRST,LAST: write a TensorFlow profile of the steps after FIRST up to LAST to --model_dir; TensorBoard shows it. [ours]",
+    )
     group.whole("save_checkpoints_steps", 1000, "Steps between two checkpoints. [release]")
     group.whole("keep_checkpoint_max", 5, "Checkpoints kept; 0 keeps all. [release]", 0)
 

@@ -35,7 +35,15 @@ from training.metrics import METRICS_FILE
 
 MANIFEST = "manifest.json"
 # They change how a stage runs, not what it makes.
-IGNORED_SETTINGS = ("device", "beam_args", "keep_checkpoint_max", "num_processes", "download", "rematerialise")
+IGNORED_SETTINGS = (
+    "device",
+    "beam_args",
+    "keep_checkpoint_max",
+    "num_processes",
+    "download",
+    "rematerialise",
+    "profile_steps",
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from errors import UserError
 from evaluation.accuracy import Evaluator
 from flags.config import TrainConfig
 from reporting.progress import progress
-from training import checkpoints, preemption
+from training import checkpoints, preemption, profiling
 from training import step as training_step
 from training import strategy as strategies
 from training.metrics import MetricsLog
@@ -124,13 +124,16 @@ class Trainer:
         with (
             preemption.deferred() as signal,
             progress(config.title, total=last, unit="steps", initial=self.step) as bar,
+            profiling.profile(config.model_dir, config.profile_steps if self.chief else None) as profile,
         ):
             for count in self._chunks(last):
+                profile(self.step)
                 try:
                     metrics = {name: float(value) for name, value in loop(iterator, tf.constant(count)).items()}
                 except tf.errors.OpError as error:
                     raise strategies.lost_worker(error) or streams.explain(error, files) from error
                 self._check_finite(metrics)
+                profile(self.step)
                 bar.update(count, loss=metrics[training_step.LOSS])
                 if log:
                     with records.writing(config.model_dir, "model_dir"):
@@ -160,13 +163,14 @@ class Trainer:
         checkpoints.save(self.config.model_dir, self.state, self.config.keep_checkpoint_max)
 
     def _chunks(self, last: int) -> Iterator[int]:
-        """How many steps to take at a time: never across a log line, a checkpoint or an evaluation."""
+        """How many steps to take at a time: never across a log line, a checkpoint, an evaluation or an edge of a profile."""
         config = self.config
         periods = [config.log_step_count_steps, config.save_checkpoints_steps, config.iterations_per_loop]
         periods += [config.steps_per_eval] if config.evaluate else []
         while self.step < last:
             step = self.step
-            yield min([last - step] + [period - step % period for period in periods])
+            edges = profiling.steps_until_change(step, config.profile_steps)
+            yield min([last - step] + [period - step % period for period in periods] + edges)
 
     def _check_finite(self, metrics: dict[str, float]) -> None:
         if math.isfinite(metrics[training_step.LOSS]):

@@ -188,6 +188,10 @@ def test_an_online_teacher_of_ours_describes_itself(tmp_path):
             ("--model_dir=x",),
             "--label_data_dir is missing: --mode=train_and_eval needs it, the labeled shards; or give --data_dir",
         ),
+        (
+            ("--profile_steps=9,9", *IMAGENET),
+            "--profile_steps: got '9,9', expected FIRST,LAST with FIRST below LAST, e.g. 100,110",
+        ),
         (("--task_name=cifar", *IMAGENET), "--task_name: got 'cifar', expected one of imagenet, svhn, digits, folder"),
         (
             ("--task_name=folder", *IMAGENET),
