@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
+from efficientnet import on_cpu
 from efficientnet.quiet_import import keras_cv
 
 BATCH_NORM_EPSILON = 1e-3
@@ -79,13 +80,38 @@ class BatchNormalization(tf.keras.layers.Layer):
         forward.statistics += [(self.moving_mean, mean), (self.moving_variance, variance)]
         return outputs
 
+    def normalize_and_swish(self, inputs: tf.Tensor, forward: ForwardPass) -> tf.Tensor:
+        """Swish of [B, H, W, C] normalised by its own statistics, which `forward` receives.
+
+        What it keeps for the backward pass is its input alone; the normalised values are computed again there.
+        """
+
+        @tf.custom_gradient
+        def run(inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> Any:
+            nothing = tf.constant([], tf.float32)
+            options = {"scale": gamma, "epsilon": BATCH_NORM_EPSILON, "is_training": True}
+            outputs, mean, variance, *reserved = tf.raw_ops.FusedBatchNormV3(
+                x=inputs, offset=beta, mean=nothing, variance=nothing, **options
+            )
+            variance = _biased(variance, inputs)
+
+            def gradient(upstream: tf.Tensor, *_: tf.Tensor) -> Sequence[tf.Tensor]:
+                scale = gamma * tf.math.rsqrt(variance + BATCH_NORM_EPSILON)
+                inner = on_cpu.elementwise(_swish_gradient, upstream, inputs, scale, beta - mean * scale)
+                spaces = {f"reserve_space_{index}": value for index, value in enumerate(reserved, 1)}
+                return tf.raw_ops.FusedBatchNormGradV3(y_backprop=inner, x=inputs, **options, **spaces)[:3]
+
+            return (on_cpu.elementwise(_swish, outputs), mean, variance), gradient
+
+        outputs, mean, variance = run(inputs, self.gamma.read_value(), self.beta.read_value())
+        forward.statistics += [(self.moving_mean, mean), (self.moving_variance, variance)]
+        return outputs
+
     def _normalize_locally(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             inputs, self.gamma, self.beta, epsilon=BATCH_NORM_EPSILON, is_training=True
         )
-        # The kernel returns the unbiased variance, N / (N - 1) of the one that the release stores.
-        count = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1], tf.float32)
-        return outputs, mean, variance * (tf.maximum(count - 1.0, 1.0) / count)
+        return outputs, mean, _biased(variance, inputs)
 
     def _normalize_across_replicas(
         self, inputs: tf.Tensor, cross_replica_mean: Callable[[list[tf.Tensor]], Sequence[tf.Tensor]]
@@ -108,16 +134,42 @@ class BatchNormalization(tf.keras.layers.Layer):
         return scale, self.beta - self.moving_mean * scale
 
 
+def _biased(variance: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
+    """The variance that the release stores of one that TensorFlow's kernel returns, which is N / (N - 1) of it."""
+    count = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1], tf.float32)
+    return variance * (tf.maximum(count - 1.0, 1.0) / count)
+
+
+def _swish(inputs: tf.Tensor) -> tf.Tensor:
+    return inputs * tf.nn.sigmoid(inputs)
+
+
+def _swish_gradient(upstream: tf.Tensor, inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    """Of swish at inputs * scale + offset, by inputs * scale + offset; computed in float32."""
+    values = tf.cast(inputs, tf.float32) * scale + offset
+    gate = tf.nn.sigmoid(values)
+    return tf.cast(tf.cast(upstream, tf.float32) * gate * (1.0 + values * (1.0 - gate)), upstream.dtype)
+
+
 def normalized(
-    convolution: tf.keras.layers.Conv2D, norm: BatchNormalization, inputs: tf.Tensor, forward: Optional[ForwardPass]
+    convolution: tf.keras.layers.Conv2D,
+    norm: BatchNormalization,
+    inputs: tf.Tensor,
+    forward: Optional[ForwardPass],
+    *,
+    activate: bool = True,
 ) -> tf.Tensor:
-    """Convolution (plain or depthwise, without bias) and batch norm of [B, H, W, C].
+    """Convolution (plain or depthwise, without bias), batch norm and, with `activate`, swish of [B, H, W, C].
 
     In inference the norm is a part of the kernel: one operation instead of two, and one that TensorFlow's CPU kernels
     join with the swish behind it.
     """
-    if norm.takes_batch_statistics(forward):
-        return norm(convolution(inputs), forward=forward)
+    if forward is not None and norm.takes_batch_statistics(forward):
+        convolved = _convolved(convolution, inputs)
+        if activate and forward.cross_replica_mean is None:
+            return norm.normalize_and_swish(convolved, forward)
+        outputs = norm(convolved, forward=forward)
+        return tf.nn.silu(outputs) if activate else outputs
     scale, offset = norm.as_scale_and_offset()
     strides = list(convolution.strides)
     if isinstance(convolution, tf.keras.layers.DepthwiseConv2D):
@@ -126,7 +178,16 @@ def normalized(
     else:
         kernel = tf.cast(_uncast(convolution.kernel) * scale, inputs.dtype)
         outputs = tf.nn.conv2d(inputs, kernel, strides, "SAME")
-    return tf.nn.bias_add(outputs, tf.cast(offset, inputs.dtype))
+    outputs = tf.nn.bias_add(outputs, tf.cast(offset, inputs.dtype))
+    return outputs * tf.nn.sigmoid(outputs) if activate else outputs
+
+
+def _convolved(convolution: tf.keras.layers.Conv2D, inputs: tf.Tensor) -> tf.Tensor:
+    """The convolution of a training pass."""
+    large = isinstance(convolution, tf.keras.layers.DepthwiseConv2D) and convolution.kernel_size[0] > 3
+    if large and on_cpu.on_cpu():
+        return on_cpu.depthwise(inputs, tf.cast(convolution.depthwise_kernel, inputs.dtype), convolution.strides[0])
+    return convolution(inputs)
 
 
 def _uncast(variable: tf.Variable) -> tf.Variable:
@@ -139,14 +200,6 @@ def dense(convolution: tf.keras.layers.Conv2D, inputs: tf.Tensor) -> tf.Tensor:
     kernel = tf.cast(convolution.kernel, inputs.dtype)
     outputs = tf.matmul(inputs, tf.reshape(kernel, kernel.shape[2:]))
     return tf.nn.bias_add(outputs, tf.cast(convolution.bias, inputs.dtype))
-
-
-def swish(inputs: tf.Tensor, forward: Optional[ForwardPass]) -> tf.Tensor:
-    """inputs * sigmoid(inputs)."""
-    if forward is None or forward.moving_statistics:
-        # As a plain product, which TensorFlow's CPU kernels join with the convolution before it.
-        return inputs * tf.nn.sigmoid(inputs)
-    return tf.nn.silu(inputs)
 
 
 class StochasticDepth(keras_cv.layers.DropPath):

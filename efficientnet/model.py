@@ -93,7 +93,7 @@ class Stem(tf.keras.layers.Layer):
 
     def call(self, images: tf.Tensor, forward: Optional[ForwardPass] = None) -> tf.Tensor:
         """[B, H, W, 3] -> [B, H/2, W/2, C]."""
-        return layers.swish(layers.normalized(self.convolution, self.norm, images, forward), forward)
+        return layers.normalized(self.convolution, self.norm, images, forward)
 
 
 class MBConv(tf.keras.layers.Layer):
@@ -126,12 +126,12 @@ class MBConv(tf.keras.layers.Layer):
         `forward.draws` the block's draws (float32 [B])."""
         features = inputs
         if self.expands:
-            features = layers.swish(layers.normalized(self.expand, self.expand_norm, features, forward), forward)
-        features = layers.swish(layers.normalized(self.depthwise, self.depthwise_norm, features, forward), forward)
+            features = layers.normalized(self.expand, self.expand_norm, features, forward)
+        features = layers.normalized(self.depthwise, self.depthwise_norm, features, forward)
         pooled = tf.reduce_mean(features, [1, 2])
-        squeezed = layers.swish(layers.dense(self.squeeze, pooled), forward)
+        squeezed = tf.nn.silu(layers.dense(self.squeeze, pooled))
         features *= tf.nn.sigmoid(layers.dense(self.excite, squeezed))[:, tf.newaxis, tf.newaxis]
-        features = layers.normalized(self.project, self.project_norm, features, forward)
+        features = layers.normalized(self.project, self.project_norm, features, forward, activate=False)
         if not self.has_residual:
             return features
         if self.stochastic_depth is not None and forward is not None and noise is not None:
@@ -157,7 +157,7 @@ class Head(tf.keras.layers.Layer):
     ) -> tf.Tensor:
         """[B, H, W, C] -> float32 logits [B, classes]; `noise` is dropout's: a seed (int32 scalar), or with `forward.draws`
         the draws of the channels (float32 [B, channels])."""
-        features = layers.swish(layers.normalized(self.convolution, self.norm, inputs, forward), forward)
+        features = layers.normalized(self.convolution, self.norm, inputs, forward)
         features = tf.reduce_mean(features, [1, 2])
         if forward is not None and noise is not None and self.dropout_rate > 0:
             if forward.draws is not None:
