@@ -39,7 +39,9 @@ def main() -> None:
     if arguments.json:
         print(json.dumps({"target": TARGET_SECONDS, "rows": {"ours": row}}, indent=1))
     else:
-        print(f"{row['seconds']} s ({row['spread'][0]} to {row['spread'][1]}); target {TARGET_SECONDS:g}, the release 12")
+        print(
+            f"{row['seconds']} s ({row['spread'][0]} to {row['spread'][1]}); target {TARGET_SECONDS:g}, the release 12"
+        )
     if arguments.check and median > TARGET_SECONDS:
         sys.exit(1)
 
