@@ -125,6 +125,7 @@ OURS: dict[str, Any] = {
     "export_tf1": False,
     "beam_args": [],
     "remat": False,
+    "profile_steps": None,
     "store_top_k": 0,
 }
 
