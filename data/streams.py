@@ -366,10 +366,14 @@ def training_stream(
             (unlabeled_batch, replicas, segments, pipeline),
             teacher_image_size=data.teacher_image_size if online_teacher else None,
         )
-    # Images are prepared in parallel; to split the work on each of them as well only costs time.
-    one_thread_an_op = tf.data.Options()
-    one_thread_an_op.threading.max_intra_op_parallelism = 1
-    return tf.data.Dataset.zip(joined).prefetch(tf.data.AUTOTUNE).with_options(one_thread_an_op)
+    return tf.data.Dataset.zip(joined).prefetch(tf.data.AUTOTUNE).with_options(one_thread_an_op())
+
+
+def one_thread_an_op() -> tf.data.Options:
+    """For streams that prepare images in parallel: to split the work on each of them as well only costs time."""
+    options = tf.data.Options()
+    options.threading.max_intra_op_parallelism = 1
+    return options
 
 
 def _images(

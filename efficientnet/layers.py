@@ -158,28 +158,35 @@ def normalized(
     forward: Optional[ForwardPass],
     *,
     activate: bool = True,
+    gate: Optional[tf.Tensor] = None,
 ) -> tf.Tensor:
     """Convolution (plain or depthwise, without bias), batch norm and, with `activate`, swish of [B, H, W, C].
 
-    In inference the norm is a part of the kernel: one operation instead of two, and one that TensorFlow's CPU kernels
-    join with the swish behind it.
+    With `gate`, [B, C], each image's channels are multiplied by theirs beforehand.
+
+    In inference the norm is a part of the kernel.
     """
     if forward is not None and norm.takes_batch_statistics(forward):
-        convolved = _convolved(convolution, inputs)
+        convolved = _convolved(convolution, inputs if gate is None else inputs * gate[:, tf.newaxis, tf.newaxis])
         if activate and forward.cross_replica_mean is None:
             return norm.normalize_and_swish(convolved, forward)
         outputs = norm(convolved, forward=forward)
         return tf.nn.silu(outputs) if activate else outputs
     scale, offset = norm.as_scale_and_offset()
-    strides = list(convolution.strides)
+    offset = tf.cast(offset, inputs.dtype)
     if isinstance(convolution, tf.keras.layers.DepthwiseConv2D):
         kernel = tf.cast(_uncast(convolution.depthwise_kernel) * scale[:, tf.newaxis], inputs.dtype)
-        outputs = tf.nn.depthwise_conv2d(inputs, kernel, [1, *strides, 1], "SAME")
-    else:
-        kernel = tf.cast(_uncast(convolution.kernel) * scale, inputs.dtype)
-        outputs = tf.nn.conv2d(inputs, kernel, strides, "SAME")
-    outputs = tf.nn.bias_add(outputs, tf.cast(offset, inputs.dtype))
-    return outputs * tf.nn.sigmoid(outputs) if activate else outputs
+        outputs = tf.nn.depthwise_conv2d(inputs, kernel, [1, *convolution.strides, 1], "SAME")
+        return on_cpu.elementwise(_swish_of_sum, outputs, offset)
+    kernel = tf.cast(_uncast(convolution.kernel) * scale, inputs.dtype)
+    if activate:
+        outputs = on_cpu.convolution(inputs, kernel, convolution.strides)
+        return on_cpu.elementwise(_swish_of_sum, outputs, offset)
+    return on_cpu.gated_convolution(inputs, gate, kernel, offset)
+
+
+def _swish_of_sum(inputs: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    return _swish(tf.nn.bias_add(inputs, offset))
 
 
 def _convolved(convolution: tf.keras.layers.Conv2D, inputs: tf.Tensor) -> tf.Tensor:

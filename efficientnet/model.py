@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from efficientnet import layers
+from efficientnet import layers, on_cpu
 from efficientnet.layers import BatchNormalization, ForwardPass, StochasticDepth
 from efficientnet.variants import Block, ModelConfig
 
@@ -130,8 +130,8 @@ class MBConv(tf.keras.layers.Layer):
         features = layers.normalized(self.depthwise, self.depthwise_norm, features, forward)
         pooled = tf.reduce_mean(features, [1, 2])
         squeezed = tf.nn.silu(layers.dense(self.squeeze, pooled))
-        features *= tf.nn.sigmoid(layers.dense(self.excite, squeezed))[:, tf.newaxis, tf.newaxis]
-        features = layers.normalized(self.project, self.project_norm, features, forward, activate=False)
+        gate = tf.nn.sigmoid(layers.dense(self.excite, squeezed))
+        features = layers.normalized(self.project, self.project_norm, features, forward, activate=False, gate=gate)
         if not self.has_residual:
             return features
         if self.stochastic_depth is not None and forward is not None and noise is not None:
@@ -235,7 +235,7 @@ class EfficientNet(tf.keras.Model):
         """Pixels of 0..255 less the mean, by the standard deviation, in the type of the activations."""
         mean = tf.constant(self.config.mean) * 255.0
         std = tf.constant(self.config.std) * 255.0
-        return tf.cast((tf.cast(images, tf.float32) - mean) / std, self.compute_type)
+        return tf.cast(on_cpu.elementwise(_standardised, images, mean, std), self.compute_type)
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Every variable by the release's name, batch-norm statistics included, in creation order."""
@@ -244,6 +244,10 @@ class EfficientNet(tf.keras.Model):
     def batch_norms(self) -> list[BatchNormalization]:
         """Every batch norm."""
         return [layer for layer in self._flatten_layers() if isinstance(layer, BatchNormalization)]
+
+
+def _standardised(images: tf.Tensor, mean: tf.Tensor, std: tf.Tensor) -> tf.Tensor:
+    return (tf.cast(images, tf.float32) - mean) / std
 
 
 def _run_block(

@@ -6,18 +6,46 @@ Measured on x86-64 with TensorFlow 2.15 (docs/performance.md, Training).
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 # Smaller tensors are not worth what XLA takes to compile their loop.
 FUSED_ELEMENTS = 1 << 18
+# How many more pixels than output channels make it pay to multiply a kernel of each image's own by its gate.
+PIXELS_OF_OWN_KERNEL = 8
 
 
 def on_cpu() -> bool:
     """Whether there is no accelerator."""
     return not (tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
+
+
+def convolution(inputs: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int]) -> tf.Tensor:
+    """`same` convolution of [B, H, W, C] by [k, k, C, C']: of single pixels as the matrix product that it is."""
+    if not on_cpu() or kernel.shape[:2] != (1, 1) or None in inputs.shape[1:]:
+        return tf.nn.conv2d(inputs, kernel, strides, "SAME")
+    _, height, width, channels = inputs.shape
+    outputs = tf.matmul(tf.reshape(inputs, [-1, channels]), kernel[0, 0])
+    return tf.reshape(outputs, [-1, height, width, kernel.shape[3]])
+
+
+def gated_convolution(inputs: tf.Tensor, gate: tf.Tensor, kernel: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    """Convolution of single pixels: [B, H, W, C] times `gate` [B, C], by `kernel` [1, 1, C, C'], plus `offset` [C']."""
+    if not on_cpu() or None in inputs.shape[1:]:
+        outputs = tf.nn.conv2d(inputs * gate[:, tf.newaxis, tf.newaxis], kernel, 1, "SAME")
+        return tf.nn.bias_add(outputs, offset)
+    _, height, width, channels = inputs.shape
+    kernel, features = kernel[0, 0], kernel.shape[3]
+    if height * width >= PIXELS_OF_OWN_KERNEL * features:
+        # A kernel for each image is smaller than the image.
+        kernels = gate[:, :, tf.newaxis] * kernel
+        outputs = tf.matmul(tf.reshape(inputs, [-1, height * width, channels]), kernels) + offset
+    else:
+        gated = tf.reshape(inputs * gate[:, tf.newaxis, tf.newaxis], [-1, channels])
+        outputs = tf.nn.bias_add(tf.matmul(gated, kernel), offset)
+    return tf.reshape(outputs, [-1, height, width, features])
 
 
 def elementwise(function: Callable[..., tf.Tensor], *inputs: tf.Tensor) -> tf.Tensor:

@@ -23,7 +23,7 @@ def filtered_examples(encoded: Sequence[bytes], rows: np.ndarray) -> list[bytes]
     labels, confidences = soft_labels.best(rows)
     examples = [b""] * len(encoded)
     # Labels of equal varint length make entries of equal length, which NumPy lays out for all records at once.
-    lengths = np.array([len(_varint(label)) for label in range(1 + max(labels, default=0))])[labels]
+    lengths = np.array([len(records.varint(label)) for label in range(1 + max(labels, default=0))])[labels]
     for length in np.unique(lengths).tolist():
         same = np.flatnonzero(lengths == length)
         tails = _tails(labels[same], confidences[same], rows[same])
@@ -73,31 +73,18 @@ def unlabeled_head(size: int) -> bytes:
 @functools.lru_cache(maxsize=1 << 16)
 def _example_head(image_length: int, rest_length: int) -> bytes:
     entry = _entry_head(records.IMAGE, _BYTES_LIST, image_length)
-    return _head(1, len(entry) + image_length + rest_length) + entry
+    return records.field_head(1, len(entry) + image_length + rest_length) + entry
 
 
 def _label_entry(label: int) -> bytes:
-    value = _varint(label)
+    value = records.varint(label)
     return _entry_head(records.LABEL, _INT64_LIST, len(value)) + value
 
 
 def _entry_head(key: str, kind: int, length: int) -> bytes:
     """All that stands before the `length` bytes of a feature's values, from the map entry down to the list."""
     name = key.encode()
-    head = _head(1, length)
-    head = _head(kind, len(head) + length) + head
-    head = _head(1, len(name)) + name + _head(2, len(head) + length) + head
-    return _head(1, len(head) + length) + head
-
-
-def _head(field: int, length: int) -> bytes:
-    """Tag and length of a length-delimited protobuf field."""
-    return bytes((field << 3 | 2,)) + _varint(length)
-
-
-def _varint(value: int) -> bytes:
-    digits = []
-    while value > 127:
-        digits.append(value & 127 | 128)
-        value >>= 7
-    return bytes((*digits, value))
+    head = records.field_head(1, length)
+    head = records.field_head(kind, len(head) + length) + head
+    head = records.field_head(1, len(name)) + name + records.field_head(2, len(head) + length) + head
+    return records.field_head(1, len(head) + length) + head

@@ -316,7 +316,8 @@ def prediction_stream(
     dataset = tf.data.Dataset.from_tensor_slices(files).enumerate().flat_map(read)
     dataset = _whole_steps(dataset, batch, replicas, pipeline)
     dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return dataset.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    dataset = dataset.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    return dataset.with_options(streams.one_thread_an_op())
 
 
 def noised_inputs(
