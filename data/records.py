@@ -82,7 +82,7 @@ def prediction_example(probabilities: np.ndarray, top_k: int = 0) -> bytes:
 def filtered_example(encoded: bytes, probabilities: np.ndarray, top_k: int = 0) -> bytes:
     """An image with its soft label (with `top_k` in its sparse form), the argmax (0-based) and its confidence."""
     label = int(np.argmax(probabilities))
-    features = {IMAGE: _bytes(encoded), LABEL: _int(label), CONFIDENCE: _floats([probabilities[label]])}
+    features = {IMAGE: _bytes(encoded), LABEL: _int(label), CONFIDENCE: _floats(probabilities[label : label + 1])}
     if top_k:
         features[TOP] = _bytes(soft_labels.keep_top(probabilities, top_k))
     else:

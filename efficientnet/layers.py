@@ -31,6 +31,8 @@ class ForwardPass:
       cross_replica_mean: averages float32 tensors over the replicas that share batch-norm statistics; None for local ones.
       rematerialise: compute each block again in the backward pass instead of keeping its activations.
       statistics: filled during the pass: (moving variable, batch statistic) of every batch norm that trained.
+      again: filled during the pass, by an activation's `ref()`: computes it again, once the tensor that it is given is there,
+        from what is kept for the backward pass anyway.
     """
 
     seeds: Optional[tf.Tensor] = None
@@ -41,6 +43,7 @@ class ForwardPass:
     cross_replica_mean: Optional[Callable[[list[tf.Tensor]], Sequence[tf.Tensor]]] = None
     rematerialise: bool = False
     statistics: list[tuple[tf.Variable, tf.Tensor]] = dataclasses.field(default_factory=list)
+    again: dict[Any, on_cpu.Again] = dataclasses.field(default_factory=dict)
 
 
 class BatchNormalization(tf.keras.layers.Layer):
@@ -80,32 +83,48 @@ class BatchNormalization(tf.keras.layers.Layer):
         forward.statistics += [(self.moving_mean, mean), (self.moving_variance, variance)]
         return outputs
 
-    def normalize_and_swish(self, inputs: tf.Tensor, forward: ForwardPass) -> tf.Tensor:
-        """Swish of [B, H, W, C] normalised by its own statistics, which `forward` receives.
+    def normalize_and_swish(
+        self, inputs: tf.Tensor, forward: ForwardPass, pool: bool
+    ) -> tuple[tf.Tensor, Optional[tf.Tensor]]:
+        """Swish of [B, H, W, C] normalised by its own statistics, which `forward` receives; with `pool`, its mean [B, C].
 
         What it keeps for the backward pass is its input alone; the normalised values are computed again there.
         """
+        gamma, beta = self.gamma.read_value(), self.beta.read_value()
 
         @tf.custom_gradient
         def run(inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> Any:
             nothing = tf.constant([], tf.float32)
             options = {"scale": gamma, "epsilon": BATCH_NORM_EPSILON, "is_training": True}
-            outputs, mean, variance, *reserved = tf.raw_ops.FusedBatchNormV3(
+            normal, mean, variance, *reserved = tf.raw_ops.FusedBatchNormV3(
                 x=inputs, offset=beta, mean=nothing, variance=nothing, **options
             )
             variance = _biased(variance, inputs)
 
-            def gradient(upstream: tf.Tensor, *_: tf.Tensor) -> Sequence[tf.Tensor]:
-                scale = gamma * tf.math.rsqrt(variance + BATCH_NORM_EPSILON)
-                inner = on_cpu.elementwise(_swish_gradient, upstream, inputs, scale, beta - mean * scale)
+            def gradient(upstream: tf.Tensor, *others: tf.Tensor) -> Sequence[tf.Tensor]:
+                scale_and_offset = _scale_and_offset(gamma, beta, mean, variance)
+                if pool:
+                    of_pooled = others[-1] / tf.cast(tf.reduce_prod(tf.shape(inputs)[1:3]), inputs.dtype)
+                    inner = on_cpu.elementwise(_pooled_swish_gradient, upstream, inputs, *scale_and_offset, of_pooled)
+                else:
+                    inner = on_cpu.elementwise(_swish_gradient, upstream, inputs, *scale_and_offset)
                 spaces = {f"reserve_space_{index}": value for index, value in enumerate(reserved, 1)}
                 return tf.raw_ops.FusedBatchNormGradV3(y_backprop=inner, x=inputs, **options, **spaces)[:3]
 
-            return (on_cpu.elementwise(_swish, outputs), mean, variance), gradient
+            outputs = on_cpu.elementwise(_swish, normal)
+            pooled = [tf.reduce_mean(outputs, [1, 2])] if pool else []
+            return (outputs, mean, variance, *pooled), gradient
 
-        outputs, mean, variance = run(inputs, self.gamma.read_value(), self.beta.read_value())
+        outputs, mean, variance, *pooled = run(inputs, gamma, beta)
         forward.statistics += [(self.moving_mean, mean), (self.moving_variance, variance)]
-        return outputs
+
+        def again(when: tf.Tensor) -> tf.Tensor:
+            with tf.control_dependencies([when]):
+                return on_cpu.elementwise(_normalized_swish, inputs, *_scale_and_offset(gamma, beta, mean, variance))
+
+        if on_cpu.is_large(outputs):
+            forward.again[outputs.ref()] = again
+        return outputs, pooled[0] if pool else None
 
     def _normalize_locally(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
@@ -130,8 +149,7 @@ class BatchNormalization(tf.keras.layers.Layer):
 
     def as_scale_and_offset(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Inference as `inputs * scale + offset`, each float32 [C]."""
-        scale = self.gamma * tf.math.rsqrt(self.moving_variance + BATCH_NORM_EPSILON)
-        return scale, self.beta - self.moving_mean * scale
+        return _scale_and_offset(self.gamma, self.beta, self.moving_mean, self.moving_variance)
 
 
 def _biased(variance: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
@@ -140,8 +158,20 @@ def _biased(variance: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
     return variance * (tf.maximum(count - 1.0, 1.0) / count)
 
 
+def _scale_and_offset(
+    gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Batch norm as `inputs * scale + offset`, each float32 [C]."""
+    scale = gamma * tf.math.rsqrt(variance + BATCH_NORM_EPSILON)
+    return scale, beta - mean * scale
+
+
 def _swish(inputs: tf.Tensor) -> tf.Tensor:
     return inputs * tf.nn.sigmoid(inputs)
+
+
+def _normalized_swish(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    return tf.cast(_swish(tf.cast(inputs, tf.float32) * scale + offset), inputs.dtype)
 
 
 def _swish_gradient(upstream: tf.Tensor, inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
@@ -149,6 +179,13 @@ def _swish_gradient(upstream: tf.Tensor, inputs: tf.Tensor, scale: tf.Tensor, of
     values = tf.cast(inputs, tf.float32) * scale + offset
     gate = tf.nn.sigmoid(values)
     return tf.cast(tf.cast(upstream, tf.float32) * gate * (1.0 + values * (1.0 - gate)), upstream.dtype)
+
+
+def _pooled_swish_gradient(
+    upstream: tf.Tensor, inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, of_pooled: tf.Tensor
+) -> tf.Tensor:
+    """The same where each of an image's pixels receives `of_pooled`, [B, C], as well."""
+    return _swish_gradient(upstream + of_pooled[:, tf.newaxis, tf.newaxis], inputs, scale, offset)
 
 
 def normalized(
@@ -167,9 +204,9 @@ def normalized(
     In inference the norm is a part of the kernel.
     """
     if forward is not None and norm.takes_batch_statistics(forward):
-        convolved = _convolved(convolution, inputs if gate is None else inputs * gate[:, tf.newaxis, tf.newaxis])
+        convolved = _convolved(convolution, inputs, gate, forward)
         if activate and forward.cross_replica_mean is None:
-            return norm.normalize_and_swish(convolved, forward)
+            return norm.normalize_and_swish(convolved, forward, pool=False)[0]
         outputs = norm(convolved, forward=forward)
         return tf.nn.silu(outputs) if activate else outputs
     scale, offset = norm.as_scale_and_offset()
@@ -182,19 +219,61 @@ def normalized(
     if activate:
         outputs = on_cpu.convolution(inputs, kernel, convolution.strides)
         return on_cpu.elementwise(_swish_of_sum, outputs, offset)
-    return on_cpu.gated_convolution(inputs, gate, kernel, offset)
+    return tf.nn.bias_add(on_cpu.gated_convolution(inputs, gate, kernel), offset)
+
+
+def normalized_and_pooled(
+    convolution: tf.keras.layers.Conv2D, norm: BatchNormalization, inputs: tf.Tensor, forward: Optional[ForwardPass]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Convolution, batch norm and swish of [B, H, W, C], and the mean of that over its pixels, [B, C]."""
+    if forward is not None and norm.takes_batch_statistics(forward) and forward.cross_replica_mean is None:
+        return norm.normalize_and_swish(_convolved(convolution, inputs, None, forward), forward, pool=True)
+    features = normalized(convolution, norm, inputs, forward)
+    return features, tf.reduce_mean(features, [1, 2])
 
 
 def _swish_of_sum(inputs: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
     return _swish(tf.nn.bias_add(inputs, offset))
 
 
-def _convolved(convolution: tf.keras.layers.Conv2D, inputs: tf.Tensor) -> tf.Tensor:
+def _convolved(
+    convolution: tf.keras.layers.Conv2D, inputs: tf.Tensor, gate: Optional[tf.Tensor], forward: ForwardPass
+) -> tf.Tensor:
     """The convolution of a training pass."""
-    large = isinstance(convolution, tf.keras.layers.DepthwiseConv2D) and convolution.kernel_size[0] > 3
-    if large and on_cpu.on_cpu():
-        return on_cpu.depthwise(inputs, tf.cast(convolution.depthwise_kernel, inputs.dtype), convolution.strides[0])
-    return convolution(inputs)
+    again = forward.again.get(inputs.ref())
+    if isinstance(convolution, tf.keras.layers.DepthwiseConv2D):
+        return depthwise_convolution(convolution, inputs, again)
+    kernel = tf.cast(convolution.kernel, inputs.dtype)
+    if gate is not None:
+        return on_cpu.gated_convolution(inputs, gate, kernel, again)
+    return on_cpu.convolution(inputs, kernel, convolution.strides)
+
+
+def depthwise_convolution(
+    convolution: tf.keras.layers.DepthwiseConv2D, inputs: tf.Tensor, again: Optional[on_cpu.Again] = None
+) -> tf.Tensor:
+    """`same` depthwise convolution of [B, H, W, C]; with `again`, inputs are computed again in the backward pass."""
+    strides = [1, *convolution.strides, 1]
+    size = convolution.kernel_size[0]
+
+    @tf.custom_gradient
+    def run(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            options = {"out_backprop": upstream, "strides": strides}
+            by_inputs = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+                input_sizes=tf.shape(inputs), filter=kernel, padding="SAME", **options
+            )
+            by_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+                input=inputs if again is None else again(upstream),
+                filter_sizes=tf.shape(kernel),
+                **on_cpu.padding_of_filter_gradient(inputs.shape, size, strides[1]),
+                **options,
+            )
+            return by_inputs, by_kernel
+
+        return tf.nn.depthwise_conv2d(inputs, kernel, strides, "SAME"), gradient
+
+    return run(inputs, tf.cast(convolution.depthwise_kernel, inputs.dtype))
 
 
 def _uncast(variable: tf.Variable) -> tf.Variable:

@@ -127,8 +127,7 @@ class MBConv(tf.keras.layers.Layer):
         features = inputs
         if self.expands:
             features = layers.normalized(self.expand, self.expand_norm, features, forward)
-        features = layers.normalized(self.depthwise, self.depthwise_norm, features, forward)
-        pooled = tf.reduce_mean(features, [1, 2])
+        features, pooled = layers.normalized_and_pooled(self.depthwise, self.depthwise_norm, features, forward)
         squeezed = tf.nn.silu(layers.dense(self.squeeze, pooled))
         gate = tf.nn.sigmoid(layers.dense(self.excite, squeezed))
         features = layers.normalized(self.project, self.project_norm, features, forward, activate=False, gate=gate)
@@ -261,7 +260,7 @@ def _run_block(
     @tf.recompute_grad
     def run(inputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
         # A pass of its own, so that what the block reports comes out as outputs: this function is traced twice.
-        inner = dataclasses.replace(forward, statistics=[])
+        inner = dataclasses.replace(forward, statistics=[], again={})
         outputs = block(inputs, forward=inner, noise=noise)
         moving[:] = [variable for variable, _ in inner.statistics]
         return (outputs, *[value for _, value in inner.statistics])

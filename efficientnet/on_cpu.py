@@ -6,15 +6,20 @@ Measured on x86-64 with TensorFlow 2.15 (docs/performance.md, Training).
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Optional
 
 import tensorflow as tf
 
+# Computes an activation again once the tensor that it is given is there.
+Again = Callable[[tf.Tensor], tf.Tensor]
+
 # Smaller tensors are not worth what XLA takes to compile their loop.
 FUSED_ELEMENTS = 1 << 18
-# How many more pixels than output channels make it pay to multiply a kernel of each image's own by its gate.
-PIXELS_OF_OWN_KERNEL = 8
+# Activations from 16 MiB on are most of what a training step holds, and there are few of them to compute again.
+RECOMPUTED_ELEMENTS = 1 << 22
 
 
 def on_cpu() -> bool:
@@ -26,26 +31,36 @@ def convolution(inputs: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int]) ->
     """`same` convolution of [B, H, W, C] by [k, k, C, C']: of single pixels as the matrix product that it is."""
     if not on_cpu() or kernel.shape[:2] != (1, 1) or None in inputs.shape[1:]:
         return tf.nn.conv2d(inputs, kernel, strides, "SAME")
-    _, height, width, channels = inputs.shape
-    outputs = tf.matmul(tf.reshape(inputs, [-1, channels]), kernel[0, 0])
-    return tf.reshape(outputs, [-1, height, width, kernel.shape[3]])
+    return tf.tensordot(inputs, kernel[0, 0], 1)
 
 
-def gated_convolution(inputs: tf.Tensor, gate: tf.Tensor, kernel: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    """Convolution of single pixels: [B, H, W, C] times `gate` [B, C], by `kernel` [1, 1, C, C'], plus `offset` [C']."""
-    if not on_cpu() or None in inputs.shape[1:]:
-        outputs = tf.nn.conv2d(inputs * gate[:, tf.newaxis, tf.newaxis], kernel, 1, "SAME")
-        return tf.nn.bias_add(outputs, offset)
+def gated_convolution(
+    inputs: tf.Tensor, gate: tf.Tensor, kernel: tf.Tensor, again: Optional[Again] = None
+) -> tf.Tensor:
+    """Convolution of single pixels: [B, H, W, C] times `gate` [B, C], by `kernel` [1, 1, C, C'].
+
+    With `again`, inputs may be computed again in the backward pass.
+    """
     _, height, width, channels = inputs.shape
-    kernel, features = kernel[0, 0], kernel.shape[3]
-    if height * width >= PIXELS_OF_OWN_KERNEL * features:
-        # A kernel for each image is smaller than the image.
-        kernels = gate[:, :, tf.newaxis] * kernel
-        outputs = tf.matmul(tf.reshape(inputs, [-1, height * width, channels]), kernels) + offset
-    else:
-        gated = tf.reshape(inputs * gate[:, tf.newaxis, tf.newaxis], [-1, channels])
-        outputs = tf.nn.bias_add(tf.matmul(gated, kernel), offset)
-    return tf.reshape(outputs, [-1, height, width, features])
+    features = kernel.shape[3]
+    if not on_cpu() or None in (height, width) or height * width <= features:
+        return convolution(inputs * gate[:, tf.newaxis, tf.newaxis], kernel, [1, 1])
+
+    @tf.custom_gradient
+    def run(inputs: tf.Tensor, kernels: tf.Tensor) -> Any:
+        def pixels(images: tf.Tensor) -> tf.Tensor:
+            return tf.reshape(images, [-1, height * width, images.shape[3]])
+
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            by_inputs = tf.matmul(pixels(upstream), kernels, transpose_b=True)
+            values = inputs if again is None else again(upstream)
+            by_kernels = tf.matmul(pixels(values), pixels(upstream), transpose_a=True)
+            return tf.reshape(by_inputs, [-1, height, width, channels]), by_kernels
+
+        return tf.reshape(tf.matmul(pixels(inputs), kernels), [-1, height, width, features]), gradient
+
+    # A kernel of its own for each image is smaller than the image.
+    return run(inputs, gate[:, :, tf.newaxis] * kernel[0, 0])
 
 
 def elementwise(function: Callable[..., tf.Tensor], *inputs: tf.Tensor) -> tf.Tensor:
@@ -62,40 +77,44 @@ def elementwise(function: Callable[..., tf.Tensor], *inputs: tf.Tensor) -> tf.Te
 @functools.cache
 def _compiled(function: Callable[..., tf.Tensor], shapes: tuple[tuple[int, ...], ...]) -> Any:
     """One for each shape: TensorFlow warns of a function that is traced for many."""
+    _compile_quietly()
     return tf.function(function, autograph=False, jit_compile=True)
 
 
-def depthwise(inputs: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
-    """`same` depthwise convolution of [B, H, W, C] by [k, k, C, 1] with a faster gradient for the kernel.
+@functools.cache
+def _compile_quietly() -> None:
+    """Compiles something small: at a process's first compilation XLA writes two lines to stderr that no level silences."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        with tf.init_scope():
+            tf.function(tf.negative, autograph=False, jit_compile=True)(tf.constant(0.0))
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
-    oneDNN's gradient takes twice the time of TensorFlow's own kernel for k = 5; padding that is given by numbers is a case
-    that TensorFlow keeps for its own.
+
+def is_large(tensor: tf.Tensor) -> bool:
+    """Whether a training pass on a CPU should rather compute it again in the backward pass than keep it."""
+    elements = tensor.shape.num_elements()
+    return elements is not None and elements >= RECOMPUTED_ELEMENTS and on_cpu()
+
+
+def padding_of_filter_gradient(shape: tf.TensorShape, kernel: int, stride: int) -> dict[str, Any]:
+    """`same` padding for the gradient of a depthwise convolution's kernel, on inputs [B, H, W, C].
+
+    oneDNN's gradient takes twice the time of TensorFlow's own where a kernel has more than 3 x 3 pixels. Padding that is
+    given by numbers is a case that TensorFlow keeps for its own.
     """
-    strides = [1, stride, stride, 1]
-
-    @tf.custom_gradient
-    def run(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
-        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            by_inputs = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
-                input_sizes=tf.shape(inputs), filter=kernel, out_backprop=upstream, strides=strides, padding="SAME"
-            )
-            by_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-                input=inputs,
-                filter_sizes=tf.shape(kernel),
-                out_backprop=upstream,
-                strides=strides,
-                padding="EXPLICIT",
-                explicit_paddings=[0, 0, *_same(inputs, kernel, stride, 1), *_same(inputs, kernel, stride, 2), 0, 0],
-            )
-            return by_inputs, by_kernel
-
-        return tf.nn.depthwise_conv2d(inputs, kernel, strides, "SAME"), gradient
-
-    return run(inputs, kernel)
+    if kernel <= 3 or not on_cpu():
+        return {"padding": "SAME"}
+    pixels = [number for size in shape[1:3] for number in _same(size, kernel, stride)]
+    return {"padding": "EXPLICIT", "explicit_paddings": [0, 0, *pixels, 0, 0]}
 
 
-def _same(inputs: tf.Tensor, kernel: tf.Tensor, stride: int, axis: int) -> tuple[int, int]:
+def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """The pixels that `same` padding adds before and after."""
-    size = inputs.shape[axis]
-    total = max((-(-size // stride) - 1) * stride + kernel.shape[0] - size, 0)
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2

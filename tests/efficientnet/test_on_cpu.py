@@ -1,0 +1,109 @@
+"""What a CPU computes in another way is the same as what TensorFlow's own operations give."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from efficientnet import on_cpu
+from efficientnet.layers import ForwardPass
+from efficientnet.model import EfficientNet
+from tests.efficientnet.tiny import images, tiny
+
+BATCH, SIZE = 8, 64
+
+
+def _everything_in_the_cpu_s_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_cpu, "on_cpu", lambda: True)
+    monkeypatch.setattr(on_cpu, "FUSED_ELEMENTS", 1)
+    monkeypatch.setattr(on_cpu, "RECOMPUTED_ELEMENTS", 1)
+
+
+@pytest.fixture(scope="module")
+def model() -> EfficientNet:
+    return EfficientNet(tiny(small_image_model=False), seed=3)
+
+
+def _step(model: EfficientNet) -> dict[str, np.ndarray]:
+    """Logits, batch statistics, and the gradient of every weight of one training pass."""
+    weights = model.trainable_variables
+    seeds = tf.range(model.num_seeds)
+
+    @tf.function(autograph=False)
+    def run(pixels: tf.Tensor) -> Any:
+        forward = ForwardPass(seeds=seeds)
+        with tf.GradientTape() as tape:
+            logits = model(pixels, forward=forward)
+            loss = tf.reduce_mean(tf.square(logits - 1.0))
+        return logits, [value for _, value in forward.statistics], tape.gradient(loss, weights)
+
+    logits, statistics, gradients = run(tf.constant(images(BATCH, SIZE)))
+    named = {variable.name: np.asarray(gradient) for variable, gradient in zip(weights, gradients)}
+    return {"logits": logits.numpy(), **{f"statistic {n}": v.numpy() for n, v in enumerate(statistics)}, **named}
+
+
+def test_a_training_step(model: EfficientNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_cpu, "on_cpu", lambda: False)
+    expected = _step(model)
+    _everything_in_the_cpu_s_way(monkeypatch)
+    for name, value in _step(model).items():
+        scale = np.abs(expected[name]).max()
+        np.testing.assert_allclose(value, expected[name], atol=5e-5 * scale + 1e-6, err_msg=name)
+
+
+def test_inference(model: EfficientNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = tf.constant(images(BATCH, SIZE))
+    monkeypatch.setattr(on_cpu, "on_cpu", lambda: False)
+    expected = model(pixels)
+    _everything_in_the_cpu_s_way(monkeypatch)
+    np.testing.assert_allclose(tf.function(model)(pixels), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_large_activations_are_computed_again(model: EfficientNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for the stem, one for each block's depthwise convolution, and one for each expansion and none that is small."""
+    _everything_in_the_cpu_s_way(monkeypatch)
+    forward = ForwardPass()
+    model(tf.constant(images(BATCH, SIZE)), forward=forward)
+    expansions = sum(block.expands for block in model.blocks)
+    assert len(forward.again) == 2 + len(model.blocks) + expansions  # the head's is none that anything computes again
+    monkeypatch.setattr(on_cpu, "RECOMPUTED_ELEMENTS", 1 << 30)
+    forward = ForwardPass()
+    model(tf.constant(images(BATCH, SIZE)), forward=forward)
+    assert not forward.again
+
+
+@pytest.mark.parametrize("features", [3, 40])
+def test_gates_in_the_kernel_and_on_the_image(features: int) -> None:
+    """For 25 pixels: a kernel of each image's own where it has fewer features than that."""
+    generator = np.random.default_rng(0)
+    inputs, gate, kernel, upstream = (
+        tf.constant(generator.normal(size=shape), tf.float32)
+        for shape in ([2, 5, 5, 7], [2, 7], [1, 1, 7, features], [2, 5, 5, features])
+    )
+
+    def gradients(function: Any, *others: Any) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch([inputs, gate, kernel])
+            outputs = function(inputs, gate, kernel, *others)
+        return [outputs, *tape.gradient(outputs, [inputs, gate, kernel], upstream)]
+
+    expected = gradients(lambda x, gate, kernel: tf.nn.conv2d(x * gate[:, None, None], kernel, 1, "SAME"))
+    for again in (None, lambda when: inputs):
+        for value, right in zip(gradients(on_cpu.gated_convolution, again), expected):
+            np.testing.assert_allclose(value, right, rtol=1e-4, atol=1e-5)
+
+
+def test_xla_says_nothing_of_itself() -> None:
+    code = (
+        "import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'\n"
+        "import tensorflow as tf\n"
+        "from efficientnet import on_cpu\n"
+        "print(on_cpu.elementwise(tf.square, tf.fill([on_cpu.FUSED_ELEMENTS], 3.0))[0].numpy())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("9.0\n", "")
