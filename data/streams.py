@@ -207,6 +207,7 @@ def _read_file(path: tf.Tensor, to_its_end: bool) -> tf.data.Dataset:
     return dataset.enumerate().map(lambda number, example: {"example": example, "file": path, "number": number})
 
 
+@tf.autograph.experimental.do_not_convert
 def read_records(files: tf.data.Dataset, skipped: Sequence[Unreadable] = ()) -> tf.data.Dataset:
     """Records of all files, `READ_CYCLE` files in turn, in an order that depends on the files' order alone.
 
@@ -319,6 +320,7 @@ def training_files(data: DataConfig, online_teacher: bool) -> tuple[list[str], l
     return labeled, records.find_shards(data.unlabel_data_dir, pattern, "unlabel_data_dir")
 
 
+@tf.autograph.experimental.do_not_convert
 def training_stream(
     data: DataConfig,
     labeled_batch: int,
@@ -425,6 +427,7 @@ def _map(dataset: tf.data.Dataset, function: Callable[[Any], Any]) -> tf.data.Da
     return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
+@tf.autograph.experimental.do_not_convert
 def evaluation_stream(
     files: list[str],
     num_classes: int,
@@ -478,6 +481,7 @@ def pad_batches(dataset: tf.data.Dataset, batch: int, count: Optional[int] = Non
     return padded.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
+@tf.autograph.experimental.do_not_convert
 def count_labels(files: list[str], num_classes: int, skipped: Sequence[Unreadable] = ()) -> list[int]:
     """Labeled images of each class.
 

@@ -154,6 +154,10 @@ class BatchNormalization(tf.keras.layers.Layer):
 
 def _biased(variance: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
     """The variance that the release stores of one that TensorFlow's kernel returns, which is N / (N - 1) of it."""
+    elements = inputs.shape.num_elements()
+    if elements is not None:
+        count = elements // inputs.shape[-1]
+        return variance * (max(count - 1, 1) / count)
     count = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1], tf.float32)
     return variance * (tf.maximum(count - 1.0, 1.0) / count)
 

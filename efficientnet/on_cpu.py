@@ -31,7 +31,7 @@ def convolution(inputs: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int]) ->
     """`same` convolution of [B, H, W, C] by [k, k, C, C']: of single pixels as the matrix product that it is."""
     if not on_cpu() or kernel.shape[:2] != (1, 1) or None in inputs.shape[1:]:
         return tf.nn.conv2d(inputs, kernel, strides, "SAME")
-    return tf.tensordot(inputs, kernel[0, 0], 1)
+    return tf.tensordot(inputs, tf.squeeze(kernel, [0, 1]), 1)
 
 
 def gated_convolution(
@@ -60,7 +60,7 @@ def gated_convolution(
         return tf.reshape(tf.matmul(pixels(inputs), kernels), [-1, height, width, features]), gradient
 
     # A kernel of its own for each image is smaller than the image.
-    return run(inputs, gate[:, :, tf.newaxis] * kernel[0, 0])
+    return run(inputs, tf.expand_dims(gate, 2) * tf.squeeze(kernel, [0, 1]))
 
 
 def elementwise(function: Callable[..., tf.Tensor], *inputs: tf.Tensor) -> tf.Tensor:

@@ -255,6 +255,7 @@ class Prediction:
         return np.concatenate([part.numpy() for part in self.strategy.experimental_local_results(value)])
 
 
+@tf.autograph.experimental.do_not_convert
 def prediction_stream(
     files: list[str],
     image_size: int,

@@ -247,20 +247,19 @@ class Trainer:
                 noise_teacher=config.data.noise_teacher,
             )
 
-        # Only the loop needs autograph; converting the layers' code as well would double the time of tracing.
-        take_step = tf.autograph.experimental.do_not_convert(step.__call__)
-
-        @tf.function
+        # Without autograph, whose conversion of all that is called would double the time of tracing.
+        @tf.function(autograph=False)
         def loop(iterator: Any, count: tf.Tensor) -> dict[str, tf.Tensor]:
-            totals = {name: tf.zeros([]) for name in step.metric_names}
-            rate = tf.zeros([])
-            for _ in tf.range(count):
-                metrics = strategy.run(take_step, args=(next(iterator),))
+            def take_step(done: tf.Tensor, totals: dict[str, tf.Tensor], _: tf.Tensor) -> tuple[Any, ...]:
+                metrics = strategy.run(step, args=(next(iterator),))
                 metrics = {
                     name: strategy.reduce(tf.distribute.ReduceOp.MEAN, metrics[name], axis=None) for name in totals
                 }
-                rate = metrics[training_step.LEARNING_RATE]
                 totals = {name: totals[name] + metrics[name] for name in totals}
+                return done + 1, totals, metrics[training_step.LEARNING_RATE]
+
+            start = tf.constant(0), {name: tf.zeros([]) for name in step.metric_names}, tf.zeros([])
+            _, totals, rate = tf.while_loop(lambda done, *_: done < count, take_step, start, parallel_iterations=1)
             means = {name: total / tf.cast(count, tf.float32) for name, total in totals.items()}
             return {**means, training_step.LEARNING_RATE: rate}
 
