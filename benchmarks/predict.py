@@ -56,11 +56,11 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=480, help="images of one turn of ours")
+    parser.add_argument("--images", type=int, default=1600, help="images of one turn of ours")
     parser.add_argument("--batch", type=int, default=BATCH, help="images of a batch of ours")
     parser.add_argument("--peer_batches", type=int, nargs="+", default=[32, 64], help="the peers' best one counts")
     parser.add_argument("--rounds", type=int, default=6, help="turns of each")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each of the peers' turns")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each of the peers' turns")
     parser.add_argument("--dir", default=None, help="where the records are written; removed at the end")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--check", action="store_true", help=f"exit 1 below {TARGET_RATIO} x {KERAS}")
