@@ -214,16 +214,17 @@ def normalized(
         outputs = norm(convolved, forward=forward)
         return tf.nn.silu(outputs) if activate else outputs
     scale, offset = norm.as_scale_and_offset()
-    offset = tf.cast(offset, inputs.dtype)
     if isinstance(convolution, tf.keras.layers.DepthwiseConv2D):
         kernel = tf.cast(_uncast(convolution.depthwise_kernel) * scale[:, tf.newaxis], inputs.dtype)
         outputs = tf.nn.depthwise_conv2d(inputs, kernel, [1, *convolution.strides, 1], "SAME")
-        return on_cpu.elementwise(_swish_of_sum, outputs, offset)
-    kernel = tf.cast(_uncast(convolution.kernel) * scale, inputs.dtype)
-    if activate:
-        outputs = on_cpu.convolution(inputs, kernel, convolution.strides)
-        return on_cpu.elementwise(_swish_of_sum, outputs, offset)
-    return tf.nn.bias_add(on_cpu.gated_convolution(inputs, gate, kernel), offset)
+    else:
+        kernel = tf.cast(_uncast(convolution.kernel) * scale, inputs.dtype)
+        if gate is None:
+            outputs = on_cpu.convolution(inputs, kernel, convolution.strides)
+        else:
+            outputs = on_cpu.gated_convolution(inputs, gate, kernel)
+    offset = tf.cast(offset, inputs.dtype)
+    return on_cpu.elementwise(_swish_of_sum, outputs, offset) if activate else tf.nn.bias_add(outputs, offset)
 
 
 def normalized_and_pooled(
