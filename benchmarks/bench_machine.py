@@ -1,10 +1,12 @@
-"""On what a benchmark ran."""
+"""On what a benchmark ran, and how much of its memory it took."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
 import platform
+import resource
+import sys
 
 PACKAGES = ("tensorflow", "numpy", "apache-beam", "keras-cv", "torch", "timm")
 
@@ -15,6 +17,18 @@ def describe() -> dict[str, str]:
         "machine": f"{_processor()}, {_cores()} cores, {_memory_gib():.0f} GiB, {platform.system()} {platform.machine()}",
         "versions": ", ".join([f"Python {platform.python_version()}", *_versions()]),
     }
+
+
+def peak_gib() -> float:
+    """The largest resident set of this process so far.
+
+    Not getrusage's on Linux, where a new process starts from the peak of the one that started it.
+    """
+    if os.path.exists("/proc/self/status"):
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def _processor() -> str:

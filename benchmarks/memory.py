@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -72,11 +71,11 @@ def _run(case: str, arguments: argparse.Namespace, folder: str) -> dict:
 
 
 def _child(arguments: argparse.Namespace) -> None:
+    from benchmarks import bench_machine
+
     started = time.monotonic()
     what = CASES[arguments.child](arguments)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    unit = 1 if sys.platform == "darwin" else 1024
-    result = {"what": what, "peak_gib": peak * unit / 2**30, "seconds": time.monotonic() - started}
+    result = {"what": what, "peak_gib": bench_machine.peak_gib(), "seconds": time.monotonic() - started}
     print(json.dumps(result))
 
 

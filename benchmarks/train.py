@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,7 @@ os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import turns
+from benchmarks import bench_machine, turns
 from benchmarks.input_pipeline import make_jpegs
 from data import records
 from data.config import DataConfig
@@ -46,7 +45,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.dir) as folder:
         if arguments.memory_alone:
             ours(folder, arguments.steps)(0.0)
-            print(_own_peak())
+            print(bench_machine.peak_gib())
             return
         candidates = {OURS: ours(folder, arguments.steps), KERAS: keras()}
         result = turns.compare(
@@ -76,15 +75,6 @@ def _peak_gib(arguments: argparse.Namespace) -> float:
     command = [sys.executable, "-m", "benchmarks.train", "--memory_alone", f"--steps={arguments.steps}"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return float(done.stdout.splitlines()[-1])
-
-
-def _own_peak() -> float:
-    """GiB. Not getrusage's on Linux, where a new process starts from the peak of the one that started it."""
-    if os.path.exists("/proc/self/status"):
-        with open("/proc/self/status") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def _table(result: dict[str, Any]) -> str:

@@ -207,7 +207,6 @@ def _read_file(path: tf.Tensor, to_its_end: bool) -> tf.data.Dataset:
     return dataset.enumerate().map(lambda number, example: {"example": example, "file": path, "number": number})
 
 
-@tf.autograph.experimental.do_not_convert
 def read_records(files: tf.data.Dataset, skipped: Sequence[Unreadable] = ()) -> tf.data.Dataset:
     """Records of all files, `READ_CYCLE` files in turn, in an order that depends on the files' order alone.
 

@@ -102,12 +102,10 @@ class BatchNormalization(tf.keras.layers.Layer):
             variance = _biased(variance, inputs)
 
             def gradient(upstream: tf.Tensor, *others: tf.Tensor) -> Sequence[tf.Tensor]:
-                scale_and_offset = _scale_and_offset(gamma, beta, mean, variance)
+                values = [upstream, inputs, *_scale_and_offset(gamma, beta, mean, variance)]
                 if pool:
-                    of_pooled = others[-1] / tf.cast(tf.reduce_prod(tf.shape(inputs)[1:3]), inputs.dtype)
-                    inner = on_cpu.elementwise(_pooled_swish_gradient, upstream, inputs, *scale_and_offset, of_pooled)
-                else:
-                    inner = on_cpu.elementwise(_swish_gradient, upstream, inputs, *scale_and_offset)
+                    values += [others[-1] / tf.cast(tf.reduce_prod(tf.shape(inputs)[1:3]), inputs.dtype)]
+                inner = on_cpu.elementwise(_swish_gradient, *values)
                 spaces = {f"reserve_space_{index}": value for index, value in enumerate(reserved, 1)}
                 return tf.raw_ops.FusedBatchNormGradV3(y_backprop=inner, x=inputs, **options, **spaces)[:3]
 
@@ -178,18 +176,22 @@ def _normalized_swish(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) ->
     return tf.cast(_swish(tf.cast(inputs, tf.float32) * scale + offset), inputs.dtype)
 
 
-def _swish_gradient(upstream: tf.Tensor, inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    """Of swish at inputs * scale + offset, by inputs * scale + offset; computed in float32."""
+def _swish_gradient(
+    upstream: tf.Tensor,
+    inputs: tf.Tensor,
+    scale: tf.Tensor,
+    offset: tf.Tensor,
+    of_pooled: Optional[tf.Tensor] = None,
+) -> tf.Tensor:
+    """Of swish at inputs * scale + offset, by inputs * scale + offset; computed in float32.
+
+    With `of_pooled`, [B, C], each of an image's pixels receives that as well.
+    """
+    if of_pooled is not None:
+        upstream += of_pooled[:, tf.newaxis, tf.newaxis]
     values = tf.cast(inputs, tf.float32) * scale + offset
     gate = tf.nn.sigmoid(values)
     return tf.cast(tf.cast(upstream, tf.float32) * gate * (1.0 + values * (1.0 - gate)), upstream.dtype)
-
-
-def _pooled_swish_gradient(
-    upstream: tf.Tensor, inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, of_pooled: tf.Tensor
-) -> tf.Tensor:
-    """The same where each of an image's pixels receives `of_pooled`, [B, C], as well."""
-    return _swish_gradient(upstream + of_pooled[:, tf.newaxis, tf.newaxis], inputs, scale, offset)
 
 
 def normalized(

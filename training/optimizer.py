@@ -48,12 +48,17 @@ def apply_update(
             gradients = extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, list(sums))
             statistics = extended.batch_reduce_to(tf.distribute.ReduceOp.MEAN, list(means)) if moving else []
         numbers = _Numbers(
-            rate, tf.constant(1.0 - BATCH_NORM_MOMENTUM), 1.0 - averaging_decay(state.step + 1, maximum_average_decay),
-            tf.constant(DECAY), tf.constant(MOMENTUM), tf.constant(EPSILON), tf.constant(weight_decay),
-        )  # fmt: skip
+            rate=rate,
+            to_statistic=tf.constant(1.0 - BATCH_NORM_MOMENTUM),
+            to_average=1.0 - averaging_decay(state.step + 1, maximum_average_decay),
+            decay=tf.constant(DECAY),
+            momentum=tf.constant(MOMENTUM),
+            epsilon=tf.constant(EPSILON),
+            weight_decay=tf.constant(weight_decay),
+        )
         for (name, variable), gradient in zip(trainable, gradients):
             slots = (state.squares[name], state.momenta[name], state.averages[name])
-            args = (*slots, gradient, numbers, weight_decay and decays(name))
+            args = (*slots, gradient, numbers, weight_decay != 0.0 and decays(name))
             extended.update(variable, _update_weight, args=args, group=False)
         for (name, variable), value in zip(moving, statistics):
             extended.update(variable, _update_statistic, args=(state.averages[name], value, numbers), group=False)
@@ -81,9 +86,9 @@ def _update_weight(
     average: tf.Variable,
     gradient: tf.Tensor,
     numbers: _Numbers,
-    decays: bool,
+    decayed: bool,
 ) -> None:
-    if decays:
+    if decayed:
         gradient = gradient + numbers.weight_decay * variable
     tf.raw_ops.ResourceApplyRMSProp(
         var=variable.handle,

@@ -11,6 +11,7 @@ from typing import Callable, Optional
 import tensorflow as tf
 
 from data.streams import Pipeline
+from efficientnet import on_cpu as cpu
 from errors import UserError, reason
 from flags.config import DeviceConfig
 
@@ -104,8 +105,7 @@ def _describe_devices() -> str:
 
 def on_cpu(strategy: tf.distribute.Strategy) -> bool:
     """Whether all work of this process is done by its processor."""
-    accelerated = isinstance(strategy, tf.distribute.TPUStrategy) or bool(tf.config.list_logical_devices("GPU"))
-    return not accelerated and strategy.num_replicas_in_sync == 1
+    return cpu.on_cpu() and strategy.num_replicas_in_sync == 1
 
 
 def uses_bfloat16(config: DeviceConfig, strategy: tf.distribute.Strategy) -> bool:
