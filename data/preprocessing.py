@@ -43,11 +43,6 @@ class TrainingOptions:
     augment: AugmentConfig
     remove_aug: bool = False
 
-    @property
-    def in_two_parts(self) -> bool:
-        """Whether something is left to do for many images at once."""
-        return not self.remove_aug and (self.small_image_model or self.augment.enabled)
-
 
 def decode(encoded: tf.Tensor) -> tf.Tensor:
     """uint8 [H, W, 3] of a JPEG, PNG, BMP or GIF (its first frame); grey becomes RGB, alpha is dropped.
@@ -100,7 +95,7 @@ def training_image(encoded: tf.Tensor, seed: tf.Tensor, options: TrainingOptions
       float32 [S, S, 3]; 0..255, which the bicubic kernel may overshoot where RandAugment is off.
     """
     begun = begin_training_image(encoded, seed, options)
-    return tf.cast(finish_training_images({name: part[None] for name, part in begun.items()}, options)[0], tf.float32)
+    return finish_training_images({name: part[None] for name, part in begun.items()}, options)[0]
 
 
 def begin_training_image(encoded: tf.Tensor, seed: tf.Tensor, options: TrainingOptions) -> dict[str, tf.Tensor]:
@@ -139,7 +134,7 @@ def finish_training_images(begun: dict[str, tf.Tensor], options: TrainingOptions
       options: the same.
 
     Returns:
-      uint8 or float32 [N, S, S, 3].
+      float32 [N, S, S, 3].
     """
     images, size, augment = begun[IMAGE], options.image_size, options.augment
     if "draws" in begun:
@@ -149,7 +144,7 @@ def finish_training_images(begun: dict[str, tf.Tensor], options: TrainingOptions
         images = randaugment.cutout(images, size // 4, randaugment.random_centers(images, begun["hole"]))
     if "shift" in begun:
         images = _shifted(images, begun["shift"], begun.get("flipped"))
-    return images
+    return tf.cast(images, tf.float32)
 
 
 def _own(seed: tf.Tensor, purpose: int) -> tf.Tensor:

@@ -27,7 +27,6 @@ CACHE_LIMIT = 1 << 30  # bytes of encoded records that a stream keeps in memory
 SHUFFLE_BYTES = 256 << 20  # bytes that a shuffle buffer may hold
 MAX_SHUFFLE = 100_000
 READ_CYCLE = 16  # files that are read in turn
-CHUNK = 128  # images that are augmented at once: several for each op, so that starting the ops costs little
 _OF_TEACHER = 0x1F3D5B79A2C4  # makes a noised teacher's seed of an image's
 
 Record = dict[str, tf.Tensor]
@@ -411,15 +410,8 @@ def _images(
         done = {name: preprocessing.finish_training_images(features[name], options) for name, options in begun.items()}
         return {**features, **done}
 
-    def as_floats(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {**features, **{name: tf.cast(features[name], tf.float32) for name in begun}}
-
     dataset = _map(_positions(shards, batch, segments, pipeline), begin)
-    if any(options.in_two_parts for options in begun.values()):
-        dataset = _map(dataset.batch(CHUNK, drop_remainder=True), finish).unbatch()
-    else:
-        dataset = _map(dataset, lambda features: {**features, **{name: features[name]["image"] for name in begun}})
-    return _map(dataset.batch(batch // replicas, drop_remainder=True), as_floats)
+    return _map(dataset.batch(batch // replicas, drop_remainder=True), finish)
 
 
 def _map(dataset: tf.data.Dataset, function: Callable[[Any], Any]) -> tf.data.Dataset:

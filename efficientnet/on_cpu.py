@@ -6,12 +6,12 @@ Measured on x86-64 with TensorFlow 2.15 (docs/performance.md, Training).
 from __future__ import annotations
 
 import functools
-import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 import tensorflow as tf
+
+from compilation import compiled
 
 # Computes an activation again once the tensor that it is given is there.
 Again = Callable[[tf.Tensor], tf.Tensor]
@@ -77,23 +77,7 @@ def elementwise(function: Callable[..., tf.Tensor], *inputs: tf.Tensor) -> tf.Te
 @functools.cache
 def _compiled(function: Callable[..., tf.Tensor], shapes: tuple[tuple[int, ...], ...]) -> Any:
     """One for each shape: TensorFlow warns of a function that is traced for many."""
-    _compile_quietly()
-    return tf.function(function, autograph=False, jit_compile=True)
-
-
-@functools.cache
-def _compile_quietly() -> None:
-    """Compiles something small: at a process's first compilation XLA writes two lines to stderr that no level silences."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        with tf.init_scope():
-            tf.function(tf.negative, autograph=False, jit_compile=True)(tf.constant(0.0))
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    return compiled(function)
 
 
 def is_large(tensor: tf.Tensor) -> bool:

@@ -83,21 +83,39 @@ def test_bit_equal_eagerly():
     assert wrong == []
 
 
-@pytest.mark.parametrize("image", ["natural", "large"])
-def test_bit_equal_in_a_dataset_of_one_size(image):
-    cases = _cases()
-    dataset = tf.data.Dataset.from_tensors(_images()[image]).map(lambda x: {case: _result(x, case) for case in cases})
+def _levels() -> list[str]:
+    return sorted({case.split("/")[1] for case in _cases()}, key=float)
+
+
+def _draws_of(case: str, height: int, width: int) -> list[float]:
+    """The random numbers that stand for `<Op>/<level>/<pos or neg>` with Cutout at (height // 3, width // 2)."""
+    name, _, sign = case.split("/")
+    op = (randaugment.OPS.index(name) + 0.5) / len(randaugment.OPS)
+    return [op, 0.25 if sign == "neg" else 0.75, (height // 3 + 0.5) / height, (width // 2 + 0.5) / width]
+
+
+@pytest.mark.parametrize(
+    ("image", "level"),
+    [("natural", level) for level in _levels()]
+    + [(image, level) for image in ("large", "noise", "lowcontrast", "constant") for level in ("9", "27")],
+)
+def test_bit_equal_compiled_and_in_a_dataset(image, level):
+    """All ops at once, each on a copy of the image, the way training has it."""
+    pixels = _images()[image]
+    cases = [case for case in _cases() if case.split("/")[1] == level]
+    images = np.repeat(pixels[None], len(cases), axis=0)
+    draws = np.array([[_draws_of(case, *pixels.shape[:2])] for case in cases], np.float32)
+    dataset = tf.data.Dataset.from_tensors((images, draws))
+    dataset = dataset.map(lambda images, draws: randaugment.randaugment(images, draws, float(level), True))
     results = next(dataset.as_numpy_iterator())
-    assert [case for case in cases if _digest(results[case]) != _digests()[f"{case}/{image}"]] == []
+    wrong = [case for case, result in zip(cases, results) if _digest(result) != _digests()[f"{case}/{image}"]]
+    assert wrong == []
 
 
-def test_bit_equal_in_a_dataset_of_images_of_any_size():
-    cases = _cases()
-    spec = tf.TensorSpec([None, None, 3], tf.uint8)
-    dataset = tf.data.Dataset.from_generator(lambda: iter(_images().values()), output_signature=spec)
-    dataset = dataset.map(lambda x: {case: _result(x, case) for case in cases})
-    for name, results in zip(_images(), dataset.as_numpy_iterator()):
-        assert [case for case in cases if _digest(results[case]) != _digests()[f"{case}/{name}"]] == []
+def test_images_of_unknown_size_are_refused():
+    spec = tf.TensorSpec([None, None, None, 3], tf.uint8)
+    with pytest.raises(UserError, match="got images of None x None pixels, expected a static size; resize them first"):
+        randaugment.randaugment(tf.keras.Input(type_spec=spec), tf.zeros([1, 2, 4]), 9.0, True)
 
 
 def test_comparison_finds_a_changed_value():
@@ -233,19 +251,22 @@ def test_centres_are_uniform_over_the_image():
     assert randaugment.random_centers(images[:1], tf.constant([[0.99999994, 0.99999994]])).numpy().tolist() == [[3, 7]]
 
 
+def _warped(image, matrix, argument):
+    """Image [H, W, 3], warped."""
+    source = warp.sources(matrix, argument, *image.shape[:2])
+    return np.where(source < 0, np.uint8(128), image.reshape(-1)[source]).reshape(image.shape)
+
+
 @given(
     st.sampled_from([warp.rotate, warp.shear_x, warp.shear_y, warp.translate_x, warp.translate_y]),
     st.one_of(st.floats(-3, 3, width=32), st.integers(-60, 60).map(lambda halves: halves / 2)),
-    st.booleans(),
     st.integers(1, 30),
     st.integers(1, 30),
 )
 @settings(max_examples=80, deadline=None)
-def test_warps_of_static_size_are_what_the_transform_says(matrix, argument, negate, height, width):
+def test_warps_are_what_the_transform_says(matrix, argument, height, width):
     image = _random_image(height * 31 + width, height, width)
-    transform = matrix(
-        tf.constant(-argument if negate else argument, tf.float32), tf.constant(height), tf.constant(width)
-    )
+    transform = matrix(tf.constant(argument, tf.float32), tf.constant(height), tf.constant(width))
     expected = tf.raw_ops.ImageProjectiveTransformV3(
         images=image[None],
         transforms=transform[None],
@@ -254,8 +275,7 @@ def test_warps_of_static_size_are_what_the_transform_says(matrix, argument, nega
         interpolation="NEAREST",
         fill_mode="CONSTANT",
     )[0]
-    warped = warp.warp(tf.constant(np.stack([image, image])), matrix, -argument if negate else argument, 128)
-    np.testing.assert_array_equal(warped, np.stack([expected, expected]))
+    np.testing.assert_array_equal(_warped(image, matrix, argument), expected)
 
 
 @pytest.mark.parametrize(
@@ -263,10 +283,28 @@ def test_warps_of_static_size_are_what_the_transform_says(matrix, argument, nega
 )
 def test_translation_reads_from_further_along(argument, expected):
     columns = np.tile(np.array([0, 10, 20, 30], np.uint8)[None, :, None], [2, 1, 3])
-    along_x = warp.warp(tf.constant(columns[None]), warp.translate_x, argument, 128)[0].numpy()
-    assert along_x[1, :, 2].tolist() == expected
-    along_y = warp.warp(tf.constant(columns.transpose(1, 0, 2)[None]), warp.translate_y, argument, 128)[0].numpy()
-    assert along_y[:, 1, 0].tolist() == expected
+    assert _warped(columns, warp.translate_x, argument)[1, :, 2].tolist() == expected
+    assert _warped(columns.transpose(1, 0, 2), warp.translate_y, argument)[:, 1, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (2, 2), (3, 3), (2, 40)])
+def test_tiny_images_compiled_and_not(size):
+    image = _random_image(7, *size)
+    draws = np.array([[_draws_of(f"{name}/5/neg", *size)] for name in randaugment.OPS], np.float32)
+    compiled = randaugment.randaugment(np.stack([image] * len(draws)), draws, 5.0, True)
+    for name, result in zip(randaugment.OPS, compiled):
+        center = [size[0] // 3, size[1] // 2]
+        np.testing.assert_array_equal(result, randaugment.apply_op(name, image, 5.0, True, center), name)
+
+
+def test_grey_is_that_of_tensorflow():
+    image = np.random.default_rng(0).integers(0, 256, (700, 600, 3)).astype(np.uint8)
+    image[:256] = np.arange(256, dtype=np.uint8)[:, None, None]
+    draws = np.array([[_draws_of("Color/0/pos", 700, 600)]], np.float32)
+    # A factor of 0.1 leaves 90 % of the grey: below, it is that of a picture without any colour of its own.
+    grey = tf.image.rgb_to_grayscale(image)
+    expected = tf.cast(tf.cast(grey, tf.float32) + 0.1 * (image - tf.cast(grey, tf.float32)), tf.uint8)
+    np.testing.assert_array_equal(randaugment.randaugment(image[None], draws, 0.0, True)[0], expected)
 
 
 def test_invert_and_solarize_like_pillow():
