@@ -366,13 +366,16 @@ def training_stream(
             (unlabeled_batch, replicas, segments, pipeline),
             teacher_image_size=data.teacher_image_size if online_teacher else None,
         )
-    return tf.data.Dataset.zip(joined).prefetch(tf.data.AUTOTUNE).with_options(one_thread_an_op())
+    return tf.data.Dataset.zip(joined).prefetch(tf.data.AUTOTUNE).with_options(parallel_options())
 
 
-def one_thread_an_op() -> tf.data.Options:
-    """For streams that prepare images in parallel: to split the work on each of them as well only costs time."""
+def parallel_options() -> tf.data.Options:
+    """For streams that prepare images in parallel."""
     options = tf.data.Options()
+    # To split the work on each image as well only costs time.
     options.threading.max_intra_op_parallelism = 1
+    # The first batches are made while the step is still traced.
+    options.experimental_warm_start = True
     return options
 
 

@@ -318,7 +318,7 @@ def prediction_stream(
     dataset = _whole_steps(dataset, batch, replicas, pipeline)
     dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     dataset = dataset.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
-    return dataset.with_options(streams.one_thread_an_op())
+    return dataset.with_options(streams.parallel_options())
 
 
 def noised_inputs(
