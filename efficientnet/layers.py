@@ -215,18 +215,22 @@ def normalized(
             return norm.normalize_and_swish(convolved, forward, pool=False)[0]
         outputs = norm(convolved, forward=forward)
         return tf.nn.silu(outputs) if activate else outputs
+    kernel, offset = (tf.cast(part, inputs.dtype) for part in folded(convolution, norm))
+    if isinstance(convolution, tf.keras.layers.DepthwiseConv2D):
+        outputs = tf.nn.depthwise_conv2d(inputs, kernel, [1, *convolution.strides, 1], "SAME")
+    elif gate is None:
+        outputs = on_cpu.convolution(inputs, kernel, convolution.strides)
+    else:
+        outputs = on_cpu.gated_convolution(inputs, gate, kernel)
+    return on_cpu.elementwise(_swish_of_sum, outputs, offset) if activate else tf.nn.bias_add(outputs, offset)
+
+
+def folded(convolution: tf.keras.layers.Conv2D, norm: BatchNormalization) -> tuple[tf.Tensor, tf.Tensor]:
+    """Kernel and offset, float32, of a convolution whose batch norm takes the moving statistics."""
     scale, offset = norm.as_scale_and_offset()
     if isinstance(convolution, tf.keras.layers.DepthwiseConv2D):
-        kernel = tf.cast(_uncast(convolution.depthwise_kernel) * scale[:, tf.newaxis], inputs.dtype)
-        outputs = tf.nn.depthwise_conv2d(inputs, kernel, [1, *convolution.strides, 1], "SAME")
-    else:
-        kernel = tf.cast(_uncast(convolution.kernel) * scale, inputs.dtype)
-        if gate is None:
-            outputs = on_cpu.convolution(inputs, kernel, convolution.strides)
-        else:
-            outputs = on_cpu.gated_convolution(inputs, gate, kernel)
-    offset = tf.cast(offset, inputs.dtype)
-    return on_cpu.elementwise(_swish_of_sum, outputs, offset) if activate else tf.nn.bias_add(outputs, offset)
+        return _uncast(convolution.depthwise_kernel) * scale[:, tf.newaxis], offset
+    return _uncast(convolution.kernel) * scale, offset
 
 
 def normalized_and_pooled(

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from efficientnet import layers, on_cpu
+from efficientnet import cpu_inference, layers, on_cpu
 from efficientnet.layers import BatchNormalization, ForwardPass, StochasticDepth
 from efficientnet.variants import Block, ModelConfig
 
@@ -124,13 +124,11 @@ class MBConv(tf.keras.layers.Layer):
     ) -> tf.Tensor:
         """[B, H, W, C] -> [B, H/stride, W/stride, C']; `noise` is stochastic depth's: a seed (int32 scalar), or with
         `forward.draws` the block's draws (float32 [B])."""
-        features = inputs
-        if self.expands:
-            features = layers.normalized(self.expand, self.expand_norm, features, forward)
-        features, pooled = layers.normalized_and_pooled(self.depthwise, self.depthwise_norm, features, forward)
-        squeezed = tf.nn.silu(layers.dense(self.squeeze, pooled))
-        gate = tf.nn.sigmoid(layers.dense(self.excite, squeezed))
-        features = layers.normalized(self.project, self.project_norm, features, forward, activate=False, gate=gate)
+        in_training = self.project_norm.takes_batch_statistics(forward)
+        if not in_training and cpu_inference.pays(inputs, self.project.kernel.shape[2]):
+            features = cpu_inference.bottleneck(inputs, self._folded(), self.depthwise.strides[0])
+        else:
+            features = self._bottleneck(inputs, forward)
         if not self.has_residual:
             return features
         if self.stochastic_depth is not None and forward is not None and noise is not None:
@@ -139,6 +137,35 @@ class MBConv(tf.keras.layers.Layer):
             elif self.trainable or forward.moving_statistics:
                 features = self.stochastic_depth(features, seed=noise, noised=forward.depth_noised)
         return features + inputs
+
+    def _bottleneck(self, inputs: tf.Tensor, forward: Optional[ForwardPass]) -> tf.Tensor:
+        features = inputs
+        if self.expands:
+            features = layers.normalized(self.expand, self.expand_norm, features, forward)
+        features, pooled = layers.normalized_and_pooled(self.depthwise, self.depthwise_norm, features, forward)
+        squeezed = tf.nn.silu(layers.dense(self.squeeze, pooled))
+        gate = tf.nn.sigmoid(layers.dense(self.excite, squeezed))
+        return layers.normalized(self.project, self.project_norm, features, forward, activate=False, gate=gate)
+
+    def _folded(self) -> cpu_inference.Bottleneck:
+        """The weights of an inference."""
+
+        def linear(
+            convolution: tf.keras.layers.Conv2D, norm: Optional[BatchNormalization] = None
+        ) -> cpu_inference.Linear:
+            kernel, offset = layers.folded(convolution, norm) if norm else (convolution.kernel, convolution.bias)
+            is_depthwise = convolution is self.depthwise
+            return cpu_inference.Linear(
+                tf.squeeze(kernel, [3] if is_depthwise else [0, 1]), tf.convert_to_tensor(offset)
+            )
+
+        return cpu_inference.Bottleneck(
+            depthwise=linear(self.depthwise, self.depthwise_norm),
+            squeeze=linear(self.squeeze),
+            excite=linear(self.excite),
+            project=linear(self.project, self.project_norm),
+            expand=linear(self.expand, self.expand_norm) if self.expands else None,
+        )
 
 
 class Head(tf.keras.layers.Layer):

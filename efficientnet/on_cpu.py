@@ -94,11 +94,11 @@ def padding_of_filter_gradient(shape: tf.TensorShape, kernel: int, stride: int) 
     """
     if kernel <= 3 or not on_cpu():
         return {"padding": "SAME"}
-    pixels = [number for size in shape[1:3] for number in _same(size, kernel, stride)]
+    pixels = [number for size in shape[1:3] for number in same_padding(size, kernel, stride)]
     return {"padding": "EXPLICIT", "explicit_paddings": [0, 0, *pixels, 0, 0]}
 
 
-def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """The pixels that `same` padding adds before and after."""
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2

@@ -1,0 +1,129 @@
+"""A network's blocks without training on a CPU: one image after the other, so that no large activation leaves the caches.
+
+TensorFlow's kernels write every activation of a whole batch to memory and read it again for the next operation. XLA compiles
+what a block does into one function; its own convolutions are slow, but all of a block's are matrix products or depthwise.
+Measured on x86-64 with TensorFlow 2.15 (docs/performance.md, Predict).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any, NamedTuple, Optional
+
+import tensorflow as tf
+
+from compilation import compiled
+from efficientnet import on_cpu
+
+# A block whose widest activation has fewer elements is not worth what XLA takes to compile it, half a second.
+FUSED_ELEMENTS = 1 << 20
+
+
+class Linear(NamedTuple):
+    """A convolution with the batch norm that follows it, or a dense layer, float32: kernel, and offset [C'].
+
+    The kernel is [C, C'], of a depthwise convolution [k, k, C'].
+    """
+
+    kernel: tf.Tensor
+    offset: tf.Tensor
+
+
+class Bottleneck(NamedTuple):
+    """What an inverted bottleneck multiplies by; `expand` may be missing."""
+
+    depthwise: Linear
+    squeeze: Linear
+    excite: Linear
+    project: Linear
+    expand: Optional[Linear] = None
+
+
+def pays(inputs: tf.Tensor, width: int) -> bool:
+    """Whether `bottleneck` is the faster way for inputs [B, H, W, C] that expand to `width` channels."""
+    pixels = inputs.shape[:3].num_elements()
+    return pixels is not None and pixels * width >= FUSED_ELEMENTS and inputs.dtype == tf.float32 and on_cpu.on_cpu()
+
+
+def bottleneck(inputs: tf.Tensor, weights: Bottleneck, stride: int) -> tf.Tensor:
+    """The block on static float32 [B, H, W, C], without its residual: [B, H', W', C']."""
+    count = parts(inputs.shape[0])
+    shape = inputs.shape[0] // count, *inputs.shape[1:]
+    shapes = tuple(None if linear is None else tuple(linear.kernel.shape) for linear in weights)
+    function = _compiled(shape, shapes, stride)
+    return tf.concat([function(part, weights) for part in tf.split(inputs, count)], 0)
+
+
+def parts(batch: int) -> int:
+    """How many parts of a batch are computed at a time, each by one core: all of one size, so that one function does."""
+    return max(count for count in range(1, _cores() + 1) if batch % count == 0)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
+def _compiled(shape: tuple[int, ...], shapes: tuple[Optional[tuple[int, ...]], ...], stride: int) -> Any:
+    """A function for each shape: TensorFlow warns of one that is traced for many."""
+    del shapes
+
+    def run(inputs: tf.Tensor, weights: Bottleneck) -> tf.Tensor:
+        images = tf.TensorArray(tf.float32, shape[0], element_shape=shape[1:]).unstack(inputs)
+        size = [-(-side // stride) for side in shape[1:3]]
+        results = tf.TensorArray(tf.float32, shape[0], element_shape=[*size, weights.project.offset.shape[0]])
+
+        def next_image(number: tf.Tensor, results: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            return number + 1, results.write(number, _of_image(images.read(number), weights, stride))
+
+        return tf.while_loop(lambda number, _: number < shape[0], next_image, [0, results])[1].stack()
+
+    return compiled(run)
+
+
+def _of_image(image: tf.Tensor, weights: Bottleneck, stride: int) -> tf.Tensor:
+    """[H, W, C] -> [H', W', C']."""
+    features = image
+    if weights.expand is not None:
+        features = _swish(_pixels(features, weights.expand))
+    features = _swish(_depthwise(features, weights.depthwise, stride))
+    pooled = tf.reduce_mean(features, [0, 1], keepdims=True)
+    gate = tf.sigmoid(_pixels(_swish(_pixels(pooled, weights.squeeze)), weights.excite))
+    # As many multiplications less as the image has more pixels than the kernel has columns.
+    gated = tf.reshape(gate, [-1, 1]) * weights.project.kernel
+    return _pixels(features, Linear(gated, weights.project.offset))
+
+
+def _swish(values: tf.Tensor) -> tf.Tensor:
+    return values * tf.sigmoid(values)
+
+
+def _pixels(image: tf.Tensor, linear: Linear) -> tf.Tensor:
+    """[H, W, C] -> [H, W, C']: the same product for every pixel."""
+    height, width, channels = image.shape
+    products = tf.matmul(tf.reshape(image, [height * width, channels]), linear.kernel)
+    return tf.reshape(products + linear.offset, [height, width, -1])
+
+
+def _depthwise(image: tf.Tensor, linear: Linear, stride: int) -> tf.Tensor:
+    """`same` depthwise convolution of [H, W, C], as a sum over the kernel's pixels."""
+    kernel = linear.kernel.shape[0]
+    size = [-(-side // stride) for side in image.shape[:2]]
+    padding = [on_cpu.same_padding(side, kernel, stride) for side in image.shape[:2]]
+    padded = _padded(image, padding)
+    rows, columns = (slice(None, (length - 1) * stride + 1, stride) for length in size)
+    total = linear.offset
+    for y in range(kernel):
+        for x in range(kernel):
+            total += padded[y:, x:][rows, columns] * linear.kernel[y, x]
+    return total
+
+
+def _padded(image: tf.Tensor, padding: list[tuple[int, int]]) -> tf.Tensor:
+    """[H, W, C] with zeros around it, in memory: XLA would decide for each value that is read whether it is one of them."""
+    sides = [side + before + after for side, (before, after) in zip(image.shape, padding)]
+    begin = [before for before, _ in padding] + [0]
+    end = [first + side for first, side in zip(begin, image.shape)]
+    zeros = tf.zeros([*sides, image.shape[2]])
+    return tf.raw_ops.TensorStridedSliceUpdate(input=zeros, begin=begin, end=end, strides=[1, 1, 1], value=image)

@@ -1,0 +1,73 @@
+"""Blocks that are computed image by image give what TensorFlow's own operations do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from efficientnet import cpu_inference, on_cpu
+from efficientnet.layers import ForwardPass
+from efficientnet.model import EfficientNet
+from efficientnet.variants import ModelConfig
+from tests.efficientnet.tiny import images
+
+
+@pytest.fixture(scope="module")
+def model() -> EfficientNet:
+    """All kinds of b0's blocks, a quarter as wide, with statistics that are not those of a new network."""
+    model = EfficientNet(ModelConfig("efficientnet-b0", 5, width_coefficient=0.25), seed=3)
+    random = np.random.default_rng(0)
+    for norm in model.batch_norms():
+        for variable in (norm.gamma, norm.moving_variance):
+            variable.assign(random.uniform(0.5, 1.5, variable.shape))
+        for variable in (norm.beta, norm.moving_mean):
+            variable.assign(random.normal(0.0, 0.2, variable.shape))
+    for name, variable in model.named_variables().items():
+        if name.endswith("bias"):
+            variable.assign(random.normal(0.0, 0.5, variable.shape))
+    return model
+
+
+def _fused(monkeypatch: pytest.MonkeyPatch, elements: int = 1) -> None:
+    monkeypatch.setattr(on_cpu, "on_cpu", lambda: True)
+    monkeypatch.setattr(cpu_inference, "FUSED_ELEMENTS", elements)
+
+
+@pytest.mark.parametrize(("batch", "size"), [(4, 64), (3, 50)])
+def test_logits(model: EfficientNet, monkeypatch: pytest.MonkeyPatch, batch: int, size: int) -> None:
+    """Sizes that are even and odd, and batches that two cores share and that they do not."""
+    monkeypatch.setattr(cpu_inference, "_cores", lambda: 2)
+    pixels = tf.constant(images(batch, size))
+    _fused(monkeypatch, 1 << 60)
+    expected = model(pixels)
+    _fused(monkeypatch)
+    np.testing.assert_allclose(tf.function(model, autograph=False)(pixels), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_inference_with_noise(model: EfficientNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stochastic depth and residuals come after what is fused."""
+    pixels = tf.constant(images(4, 64))
+    draws = tf.constant(np.random.default_rng(1).uniform(size=[4, model.num_draws]), tf.float32)
+    noised = ForwardPass(draws=draws, moving_statistics=True)
+    _fused(monkeypatch, 1 << 60)
+    expected = model(pixels, forward=noised)
+    _fused(monkeypatch)
+    np.testing.assert_allclose(model(pixels, forward=noised), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    _fused(monkeypatch, 4 * 8 * 8 * 24)
+    inputs = tf.zeros([4, 8, 8, 6])
+    assert cpu_inference.pays(inputs, 24)
+    assert not cpu_inference.pays(inputs, 23)
+    assert not cpu_inference.pays(tf.cast(inputs, tf.bfloat16), 24)
+    assert not cpu_inference.pays(tf.keras.Input([8, 8, 6]), 24)
+    monkeypatch.setattr(on_cpu, "on_cpu", lambda: False)
+    assert not cpu_inference.pays(inputs, 24)
+
+
+@pytest.mark.parametrize(("batch", "cores", "parts"), [(32, 2, 2), (32, 12, 8), (7, 4, 1), (9, 4, 3), (1, 8, 1)])
+def test_parts_are_of_one_size(monkeypatch: pytest.MonkeyPatch, batch: int, cores: int, parts: int) -> None:
+    monkeypatch.setattr(cpu_inference, "_cores", lambda: cores)
+    assert cpu_inference.parts(batch) == parts
