@@ -39,11 +39,12 @@ EXACT_COUNT_LIMIT = 1 << 30  # bytes of shards whose records are counted beforeh
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One input shard and the files that its predictions become."""
+    """One input shard, the files that its predictions become, and the images of finished shards that would come before it."""
 
     source: str
     output: str
     count_file: str
+    finished_before: int = 0
 
 
 @dataclasses.dataclass
@@ -74,7 +75,7 @@ def predict(config: PredictConfig) -> Summary:
     every = find_shards(config)
     place = strategies.place_in_cluster()
     shards = every[place.index :: place.count]
-    pending = [shard for shard in shards if not tf.io.gfile.exists(shard.count_file)]
+    pending = _pending(shards)
     summary = Summary(skipped_shards=len(shards) - len(pending))
     if pending:
         strategy = strategies.make_strategy(config.device, local=True)
@@ -85,6 +86,34 @@ def predict(config: PredictConfig) -> Summary:
     summary.seconds = time.monotonic() - started
     print(summary.line(config.title))
     return summary
+
+
+def _pending(shards: Sequence[Shard]) -> list[Shard]:
+    """The shards that are not finished, each with the images of the finished ones since the last of them.
+
+    Raises:
+      UserError: a count file that holds no count.
+    """
+    pending, finished = list[Shard](), list[Shard]()
+    for shard in shards:
+        if tf.io.gfile.exists(shard.count_file):
+            finished.append(shard)
+        else:
+            pending.append(dataclasses.replace(shard, finished_before=sum(map(_images_of, finished))))
+            finished = []
+    return pending
+
+
+def _images_of(shard: Shard) -> int:
+    """Images of a finished shard."""
+    with tf.io.gfile.GFile(shard.count_file) as file:
+        text = file.read()
+    try:
+        return int(json.loads(text)["image_num"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f'{shard.count_file}: got {text[:50]!r}, expected {{"image_num": n}}; remove it, then its shard is predicted again'
+        ) from error
 
 
 def find_shards(config: PredictConfig) -> list[Shard]:
@@ -176,7 +205,7 @@ class Prediction:
 
     def _run(self, pending: list[Shard]) -> None:
         with progress(self.config.title, total=_expected(self.config, pending), unit="images") as bar:
-            predictions = _ByFile(self._predictions([shard.source for shard in pending], bar))
+            predictions = _ByFile(self._predictions(pending, bar))
             for index, shard in enumerate(pending):
                 self._write_shard(shard, predictions.part(index))
 
@@ -204,9 +233,9 @@ class Prediction:
             records.write_text(shard.count_file, json.dumps({"image_num": count}) + "\n")
         self.summary.images += count
 
-    def _predictions(self, files: list[str], bar: Any) -> Iterator[tuple[int, int, np.ndarray]]:
-        """(position in `files`, record number in the file, probabilities float32 [C]) of every image in order."""
-        config = self.config
+    def _predictions(self, pending: list[Shard], bar: Any) -> Iterator[tuple[int, int, np.ndarray]]:
+        """(position in `pending`, record number in the file, probabilities float32 [C]) of every image in order."""
+        config, files = self.config, [shard.source for shard in pending]
         skipped = streams.unreadable_records(files, config.skip_corrupt_records)
 
         def make(context: Optional[tf.distribute.InputContext]) -> tf.data.Dataset:
@@ -221,6 +250,7 @@ class Prediction:
                 strategies.pipeline_of(context),
                 config.noise,
                 self.num_draws,
+                [shard.finished_before for shard in pending],
             )
 
         for batch, outputs in self._answers(iter(self.strategy.distribute_datasets_from_function(make))):
@@ -267,8 +297,12 @@ def prediction_stream(
     pipeline: Pipeline = ALONE,
     noise: Optional[TeacherNoise] = None,
     num_draws: int = 0,
+    finished_before: Sequence[int] = (),
 ) -> tf.data.Dataset:
     """Batches of one static size over all files in order, one a replica and step.
+
+    Where an image stands in its batch shows in the last bits of what is computed of it (a vector's remainder is computed
+    otherwise), so in a continuation each image stands where it would have stood.
 
     Args:
       files: shards.
@@ -280,6 +314,7 @@ def prediction_stream(
       pipeline: this host's share: its replicas' batches of every step.
       noise: the training's preprocessing instead of the evaluation's; None for the latter.
       num_draws: D, how many numbers the network's noise needs for an image; only with `noise`.
+      finished_before: for each file the images that would come before it and are finished; none where it is empty.
 
     Returns:
       {"image" float32 [batch, H, W, 3], "file" int64 [batch] (position in `files`), "number" int64 [batch] (record in the
@@ -289,9 +324,12 @@ def prediction_stream(
     pairs = [[files.index(shard.path), number] for shard in skipped for number in shard.images]
     unreadable = tf.constant(pairs or np.zeros([0, 2]), tf.int64)
 
+    empty = tf.constant([count % (batch * replicas) for count in finished_before or [0] * len(files)], tf.int64)
+
     def read(position: tf.Tensor, path: tf.Tensor) -> tf.data.Dataset:
         numbered = tf.data.TFRecordDataset(path, buffer_size=8 << 20).enumerate().shard(workers, worker)
-        return numbered.map(lambda number, example: {"file": position, "number": number, "example": example})
+        images = numbered.map(lambda number, example: {"file": position, "number": number, "example": example})
+        return _filling().repeat(empty[position]).concatenate(images)
 
     def prepare(record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         def inputs() -> dict[str, tf.Tensor]:
@@ -338,12 +376,17 @@ def noised_inputs(
     return {"image": image, "draws": tf.random.stateless_uniform([num_draws], seed + 1, alg="philox")}
 
 
+def _filling() -> tf.data.Dataset:
+    """One record that is none."""
+    record = {"file": tf.constant(0, tf.int64), "number": tf.constant(FILLING, tf.int64), "example": tf.constant("")}
+    return tf.data.Dataset.from_tensors(record)
+
+
 def _whole_steps(dataset: tf.data.Dataset, batch: int, replicas: int, pipeline: Pipeline) -> tf.data.Dataset:
     """Fills the records up to whole steps of all replicas and leaves this pipeline its replicas' records, still encoded."""
     step = batch * replicas
-    filling = {"file": tf.constant(0, tf.int64), "number": tf.constant(FILLING, tf.int64), "example": tf.constant("")}
     # One step less one of filling completes the last step; drop_remainder then removes what is left of it.
-    dataset = dataset.concatenate(tf.data.Dataset.from_tensors(filling).repeat(step - 1))
+    dataset = dataset.concatenate(_filling().repeat(step - 1))
     dataset = dataset.batch(step, drop_remainder=True).unbatch()
     if pipeline.count == 1:
         return dataset
