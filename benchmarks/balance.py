@@ -31,6 +31,7 @@ import numpy as np
 
 from data import records
 from flags.config import BalanceConfig
+from machine import cores
 
 RELEASE_RECORDS_PER_SECOND = 1_075
 TARGET_RECORDS_PER_SECOND = 100_000
@@ -176,8 +177,7 @@ def _predictions(number: int, arguments: argparse.Namespace, rng: np.random.Gene
 
 
 def _machine() -> str:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{platform.machine()}, {cores} cores, Python {platform.python_version()}"
+    return f"{platform.machine()}, {cores()} cores, Python {platform.python_version()}"
 
 
 def _table(result: dict) -> str:

@@ -8,13 +8,15 @@ import platform
 import resource
 import sys
 
+from machine import cores
+
 PACKAGES = ("tensorflow", "numpy", "apache-beam", "keras-cv", "torch", "timm")
 
 
 def describe() -> dict[str, str]:
     """{"machine": processor, cores and memory, "versions": Python and the packages that are installed}."""
     return {
-        "machine": f"{_processor()}, {_cores()} cores, {_memory_gib():.0f} GiB, {platform.system()} {platform.machine()}",
+        "machine": f"{_processor()}, {cores()} cores, {_memory_gib():.0f} GiB, {platform.system()} {platform.machine()}",
         "versions": ", ".join([f"Python {platform.python_version()}", *_versions()]),
     }
 
@@ -38,10 +40,6 @@ def _processor() -> str:
                 if line.startswith("model name"):
                     return " ".join(line.split(":", 1)[1].split())
     return platform.processor() or "unknown processor"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory_gib() -> float:

@@ -33,6 +33,7 @@ from data import records
 from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
 from flags.config import DeviceConfig, PredictConfig
+from machine import cores
 from pseudo_label.predict import predict
 from training import checkpoints
 
@@ -173,8 +174,7 @@ def _images() -> list[bytes]:
 
 
 def _machine() -> str:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{platform.machine()}, {cores} cores, Python {platform.python_version()}"
+    return f"{platform.machine()}, {cores()} cores, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import statistics
 import sys
@@ -10,6 +9,8 @@ import time
 from typing import Any, Callable
 
 import tensorflow as tf
+
+from machine import cores
 
 # Works for about the given seconds (or for as long as it must), then says how many images it did in how many seconds.
 Candidate = Callable[[float], "tuple[int, float]"]
@@ -63,6 +64,5 @@ def table(result: dict[str, Any], reported: str) -> str:
 
 def machine() -> str:
     """Processor, cores, versions."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     python = ".".join(str(part) for part in sys.version_info[:3])
-    return f"{platform.machine()}, {cores} cores, Python {python}, TensorFlow {tf.__version__}"
+    return f"{platform.machine()}, {cores()} cores, Python {python}, TensorFlow {tf.__version__}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Callable, NamedTuple, Optional, Union
+from typing import Callable, NamedTuple, Optional, Union
 
 import numpy as np
 import tensorflow as tf
@@ -173,14 +173,16 @@ def apply_op(
 def cutout(images: tf.Tensor, half_width: int, centers: tf.Tensor) -> tf.Tensor:
     """Fills squares of side 2 * half_width around `centers` (int32 [N, 2]: row, column) with 128, clipped at the border."""
 
-    def inside(axis: int) -> tf.Tensor:
-        from_center = tf.range(tf.shape(images)[1 + axis]) - centers[:, axis, None]
-        return (from_center >= -half_width) & (from_center < half_width)
-
     # As [N, H, 3 W], whose last axis is long: along one of three channels the comparison would take ten times as long.
-    rows = tf.reshape(images, tf.concat([tf.shape(images)[:2], [-1]], 0))
-    hole = inside(0)[:, :, None] & tf.repeat(inside(1), 3, axis=1)[:, None, :]
-    return tf.reshape(tf.where(hole, np.uint8(FILL), rows), tf.shape(images))
+    pixels = tf.reshape(images, tf.concat([tf.shape(images)[:2], [-1]], 0))
+    rows, columns = tf.range(tf.shape(images)[1]), tf.range(tf.shape(pixels)[2]) // 3
+    in_rows, in_columns = _near(rows, centers[:, :1], half_width), _near(columns, centers[:, 1:], half_width)
+    hole = in_rows[:, :, None] & in_columns[:, None, :]
+    return tf.reshape(tf.where(hole, np.uint8(FILL), pixels), tf.shape(images))
+
+
+def _near(positions: tf.Tensor, center: tf.Tensor, half_width: int) -> tf.Tensor:
+    return (positions >= center - half_width) & (positions < center + half_width)
 
 
 def random_centers(images: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
@@ -399,11 +401,9 @@ def _sharpness(pixels: tf.Tensor, setting: _Setting, draw: _Draw) -> tf.Tensor:
 
 def _cutout(pixels: tf.Tensor, setting: _Setting, draw: _Draw) -> tf.Tensor:
     half_width = int(setting.fraction * setting.cutout_const)
-    hole: Any = True
-    for axis, positions in enumerate(_positions(setting.height, setting.width)):
-        from_center = tf.cast(positions, tf.int32) - draw.center[axis]
-        hole &= (from_center >= -half_width) & (from_center < half_width)
-    return tf.where(hole, np.uint8(FILL), pixels)
+    positions = _positions(setting.height, setting.width)
+    in_row, in_column = (_near(tf.cast(p, tf.int32), draw.center[axis], half_width) for axis, p in enumerate(positions))
+    return tf.where(in_row & in_column, np.uint8(FILL), pixels)
 
 
 def _warp(pixels: tf.Tensor, setting: _Setting, draw: _Draw) -> tf.Tensor:

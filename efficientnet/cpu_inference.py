@@ -2,17 +2,17 @@
 
 TensorFlow's kernels write every activation of a whole batch to memory and read it again for the next operation. XLA compiles
 what a block does into one function; its own convolutions are slow, but all of a block's are matrix products or depthwise.
-Measured on x86-64 with TensorFlow 2.15 (docs/performance.md, Predict).
+Measured on x86-64 with TensorFlow 2.15 (docs/performance.md, Prediction).
 """
 
 from __future__ import annotations
 
 import functools
-import os
 from typing import Any, NamedTuple, Optional
 
 import tensorflow as tf
 
+import machine
 from compilation import compiled
 from efficientnet import on_cpu
 
@@ -57,11 +57,7 @@ def bottleneck(inputs: tf.Tensor, weights: Bottleneck, stride: int) -> tf.Tensor
 
 def parts(batch: int) -> int:
     """How many parts of a batch are computed at a time, each by one core: all of one size, so that one function does."""
-    return max(count for count in range(1, _cores() + 1) if batch % count == 0)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(count for count in range(1, machine.cores() + 1) if batch % count == 0)
 
 
 @functools.cache
@@ -86,17 +82,13 @@ def _of_image(image: tf.Tensor, weights: Bottleneck, stride: int) -> tf.Tensor:
     """[H, W, C] -> [H', W', C']."""
     features = image
     if weights.expand is not None:
-        features = _swish(_pixels(features, weights.expand))
-    features = _swish(_depthwise(features, weights.depthwise, stride))
+        features = tf.nn.silu(_pixels(features, weights.expand))
+    features = tf.nn.silu(_depthwise(features, weights.depthwise, stride))
     pooled = tf.reduce_mean(features, [0, 1], keepdims=True)
-    gate = tf.sigmoid(_pixels(_swish(_pixels(pooled, weights.squeeze)), weights.excite))
+    gate = tf.sigmoid(_pixels(tf.nn.silu(_pixels(pooled, weights.squeeze)), weights.excite))
     # As many multiplications less as the image has more pixels than the kernel has columns.
     gated = tf.reshape(gate, [-1, 1]) * weights.project.kernel
-    return _pixels(features, Linear(gated, weights.project.offset))
-
-
-def _swish(values: tf.Tensor) -> tf.Tensor:
-    return values * tf.sigmoid(values)
+    return _pixels(features, weights.project._replace(kernel=gated))
 
 
 def _pixels(image: tf.Tensor, linear: Linear) -> tf.Tensor:

@@ -16,6 +16,7 @@ from typing import Any, Callable, Optional
 
 import tensorflow as tf
 
+import machine
 from errors import UserError
 from flags.config import BalanceConfig
 from pseudo_label.balance_inputs import ShardFiles, is_newer
@@ -70,7 +71,7 @@ def _local_runner(options: Any, beam_args: Sequence[str], shards: Sequence[Shard
     named = {argument.split("=")[0] for argument in beam_args}
     if "--direct_num_workers" not in named:
         processes_wanted = direct.direct_running_mode == "multi_processing"
-        direct.direct_num_workers = _cores() if processes_wanted else _default_processes(shards)
+        direct.direct_num_workers = machine.cores() if processes_wanted else _default_processes(shards)
     if "--direct_running_mode" not in named and direct.direct_num_workers != 1:
         direct.direct_running_mode = "multi_processing"
     if direct.direct_running_mode != "multi_processing":
@@ -85,12 +86,8 @@ def _default_processes(shards: Sequence[ShardFiles]) -> int:
     for files in shards:
         size += sum(tf.io.gfile.stat(path).length for path in (files.images, *files.predictions))
         if size >= SMALL_INPUT_BYTES:
-            return min(_cores(), len(shards))
+            return min(machine.cores(), len(shards))
     return 1
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _worker_command(log: str) -> str:

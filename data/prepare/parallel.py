@@ -14,6 +14,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Callable, Generic, Optional, TypeVar
 
+import machine
 from errors import UserError
 
 Argument = TypeVar("Argument")
@@ -21,13 +22,6 @@ Result = TypeVar("Result")
 
 CHUNK = 4  # items that travel together
 CHUNKS_AHEAD = 2  # chunks a process that wait or are worked on
-
-
-def available_processes() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Workers(Generic[Argument, Result]):
@@ -40,7 +34,7 @@ class Workers(Generic[Argument, Result]):
 
     def __init__(self, function: Callable[[Argument], Result], processes: int):
         self._function = function
-        self._processes = processes or available_processes()
+        self._processes = processes or machine.cores()
         self._pool: Optional[ProcessPoolExecutor] = None
 
     def __enter__(self) -> Workers[Argument, Result]:

@@ -37,7 +37,7 @@ def _fused(monkeypatch: pytest.MonkeyPatch, elements: int = 1) -> None:
 @pytest.mark.parametrize(("batch", "size"), [(4, 64), (3, 50)])
 def test_logits(model: EfficientNet, monkeypatch: pytest.MonkeyPatch, batch: int, size: int) -> None:
     """Sizes that are even and odd, and batches that two cores share and that they do not."""
-    monkeypatch.setattr(cpu_inference, "_cores", lambda: 2)
+    monkeypatch.setattr(cpu_inference.machine, "cores", lambda: 2)
     pixels = tf.constant(images(batch, size))
     _fused(monkeypatch, 1 << 60)
     expected = model(pixels)
@@ -69,5 +69,5 @@ def test_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("batch", "cores", "parts"), [(32, 2, 2), (32, 12, 8), (7, 4, 1), (9, 4, 3), (1, 8, 1)])
 def test_parts_are_of_one_size(monkeypatch: pytest.MonkeyPatch, batch: int, cores: int, parts: int) -> None:
-    monkeypatch.setattr(cpu_inference, "_cores", lambda: cores)
+    monkeypatch.setattr(cpu_inference.machine, "cores", lambda: cores)
     assert cpu_inference.parts(batch) == parts

@@ -613,7 +613,7 @@ def test_number_of_processes(tmp_path, monkeypatch, beam_args, large, workers):
     from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
     write_inputs(tmp_path, random_shards())
-    monkeypatch.setattr(balance_beam, "_cores", lambda: 8)
+    monkeypatch.setattr(balance_beam.machine, "cores", lambda: 8)
     monkeypatch.setattr(balance_beam, "SMALL_INPUT_BYTES", 1000 if large else 1_000_000)
     options = PipelineOptions(flags=beam_args)
     runner = balance_beam._local_runner(options, beam_args, find_shards(config_for(tmp_path)), "log")
