@@ -91,6 +91,7 @@ class BatchNormalization(tf.keras.layers.Layer):
         What it keeps for the backward pass is its input alone; the normalised values are computed again there.
         """
         gamma, beta = self.gamma.read_value(), self.beta.read_value()
+        statistics = list[tf.Tensor]()
 
         @tf.custom_gradient
         def run(inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> Any:
@@ -100,20 +101,23 @@ class BatchNormalization(tf.keras.layers.Layer):
                 x=inputs, offset=beta, mean=nothing, variance=nothing, **options
             )
             variance = _biased(variance, inputs)
+            # Not among what is returned, where each would have its gradient: zeros.
+            statistics[:] = mean, variance
 
-            def gradient(upstream: tf.Tensor, *others: tf.Tensor) -> Sequence[tf.Tensor]:
+            def gradient(upstream: tf.Tensor, *of_pooled: tf.Tensor) -> Sequence[tf.Tensor]:
                 values = [upstream, inputs, *_scale_and_offset(gamma, beta, mean, variance)]
                 if pool:
-                    values += [others[-1] / tf.cast(tf.reduce_prod(tf.shape(inputs)[1:3]), inputs.dtype)]
+                    values += [of_pooled[0] / tf.cast(tf.reduce_prod(tf.shape(inputs)[1:3]), inputs.dtype)]
                 inner = on_cpu.elementwise(_swish_gradient, *values)
                 spaces = {f"reserve_space_{index}": value for index, value in enumerate(reserved, 1)}
                 return tf.raw_ops.FusedBatchNormGradV3(y_backprop=inner, x=inputs, **options, **spaces)[:3]
 
             outputs = on_cpu.elementwise(_swish, normal)
             pooled = [tf.reduce_mean(outputs, [1, 2])] if pool else []
-            return (outputs, mean, variance, *pooled), gradient
+            return (outputs, *pooled), gradient
 
-        outputs, mean, variance, *pooled = run(inputs, gamma, beta)
+        outputs, *pooled = run(inputs, gamma, beta)
+        mean, variance = statistics
         forward.statistics += [(self.moving_mean, mean), (self.moving_variance, variance)]
 
         def again(when: tf.Tensor) -> tf.Tensor:

@@ -27,10 +27,10 @@ class TrainingState:
         self.model = model
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name=STEP_NAME)
         named = model.named_variables()
-        self.trainable = {name: variable for name, variable in named.items() if variable_id(variable) in self._ids()}
-        self.statistics = {
-            name: variable for name, variable in named.items() if variable_id(variable) in self._moving_ids()
-        }
+        trainable = {variable_id(variable) for variable in model.trainable_variables}
+        moving = self._moving_ids()
+        self.trainable = {name: variable for name, variable in named.items() if variable_id(variable) in trainable}
+        self.statistics = {name: variable for name, variable in named.items() if variable_id(variable) in moving}
         self.squares = {
             name: _slot(tf.ones_like(variable), name + SQUARES_SUFFIX) for name, variable in self.trainable.items()
         }
@@ -41,9 +41,6 @@ class TrainingState:
             name: _slot(variable.read_value(), name + AVERAGE_SUFFIX)
             for name, variable in {**self.trainable, **self.statistics}.items()
         }
-
-    def _ids(self) -> set[int]:
-        return {variable_id(variable) for variable in self.model.trainable_variables}
 
     def _moving_ids(self) -> set[int]:
         moving: set[int] = set()
