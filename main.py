@@ -5,19 +5,15 @@ Exit codes: 0 done, 2 something to put right (one line says what), 130 interrupt
 
 from __future__ import annotations
 
-import gc
-import importlib
-import os
 import shlex
 import sys
-import warnings
-from types import ModuleType
 from typing import Any, Callable
 
-from absl import app, logging
+from absl import app
 from absl import flags as absl_flags
 
 import errors
+import startup
 from flags import build, definitions, remote, rounds
 from training import preemption
 
@@ -43,14 +39,14 @@ def main(argv: list[str]) -> int:
     try:
         if len(argv) > 1:
             raise errors.UserError(f"got the argument {argv[1]!r}, expected flags alone, as --name=value")
-        _quieten()
+        startup.quieten()
         remote.check_reachable(flags)
         build_config, module, function = MODES[flags.mode]
         config = build_config(flags)
         for line in build.notices(flags) + (rounds.notices(config) if flags.mode == "iterate" else []):
             print(f"notice: {line}", file=sys.stderr)
         with preemption.raised():
-            getattr(_imported(module), function)(config)
+            getattr(startup.imported(module), function)(config)
         return 0
     except KeyboardInterrupt:
         text, code = "interrupted; the same command continues", 130
@@ -64,27 +60,8 @@ def main(argv: list[str]) -> int:
     return code
 
 
-def _imported(module: str) -> ModuleType:
-    """Imports a module without looking for garbage meanwhile, nor ever again among what that made: a fifth of the time."""
-    gc.disable()
-    try:
-        return importlib.import_module(module)
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
 def _command() -> str:
     return shlex.join(["python", *sys.argv])
-
-
-def _quieten() -> None:
-    """Keeps what libraries say of themselves (devices, ends of life, backends) off the terminal; warnings still show."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    warnings.filterwarnings("ignore", module="tensorflow_addons")
-    logging.get_absl_handler().setFormatter(None)  # the message alone, without time and source line
-    if logging.get_verbosity() == logging.INFO:  # absl's own default
-        logging.set_verbosity(logging.WARNING)
 
 
 if __name__ == "__main__":

@@ -427,7 +427,7 @@ def _images(
     return _map(dataset.batch(batch // replicas, drop_remainder=True), finish)
 
 
-def _map(dataset: tf.data.Dataset, function: Callable[[Any], Any]) -> tf.data.Dataset:
+def _map(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
     return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 

@@ -70,8 +70,8 @@ def start(monkeypatch, function, *arguments):
         return types.SimpleNamespace(**{name: function for _, _, name in main.MODES.values()})
 
     monkeypatch.setattr(absl_flags, "FLAGS", parsed(*arguments))
-    monkeypatch.setattr(main.importlib, "import_module", import_module)
-    monkeypatch.setattr(main, "_quieten", lambda: None)
+    monkeypatch.setattr(main.startup, "imported", import_module)
+    monkeypatch.setattr(main.startup, "quieten", lambda: None)
     return main.main(["main.py"]), asked
 
 
