@@ -18,6 +18,8 @@ from efficientnet import on_cpu
 
 # A block whose widest activation has fewer elements is not worth what XLA takes to compile it, half a second.
 FUSED_ELEMENTS = 1 << 20
+# For fewer images a network is not worth it either.
+MANY_IMAGES = 512
 
 
 class Linear(NamedTuple):

@@ -118,6 +118,7 @@ class MBConv(tf.keras.layers.Layer):
         self.project_norm = make.batch_norm(scope, block.output_channels, norms + 1)
         drops = block.has_residual and drop_rate > 0
         self.stochastic_depth = StochasticDepth(drop_rate, dtype=make.policy) if drops else None
+        self.infers_many = True
 
     def call(
         self, inputs: tf.Tensor, forward: Optional[ForwardPass] = None, noise: Optional[tf.Tensor] = None
@@ -125,7 +126,7 @@ class MBConv(tf.keras.layers.Layer):
         """[B, H, W, C] -> [B, H/stride, W/stride, C']; `noise` is stochastic depth's: a seed (int32 scalar), or with
         `forward.draws` the block's draws (float32 [B])."""
         in_training = self.project_norm.takes_batch_statistics(forward)
-        if not in_training and cpu_inference.pays(inputs, self.project.kernel.shape[2]):
+        if not in_training and self.infers_many and cpu_inference.pays(inputs, self.project.kernel.shape[2]):
             features = cpu_inference.bottleneck(inputs, self._folded(), self.depthwise.strides[0])
         else:
             features = self._bottleneck(inputs, forward)
@@ -221,6 +222,11 @@ class EfficientNet(tf.keras.Model):
         # The factory, not its dict: Keras would track a dict of variables, and count frozen ones as trainable.
         self._factory = make
         self.built = True
+
+    def expect_inference_of(self, images: int) -> None:
+        """Says how many images there are, before the first: for a few, a CPU does not compile what makes many faster."""
+        for block in self.blocks:
+            block.infers_many = images >= cpu_inference.MANY_IMAGES
 
     @property
     def num_seeds(self) -> int:

@@ -69,6 +69,7 @@ def classify(config: ClassifyConfig) -> list[Answer]:
     with strategy.scope():
         model = EfficientNet(config.model, bfloat16=strategies.uses_bfloat16(config.device, strategy))
         checkpoints.load_weights(model, config.checkpoint, "predict_ckpt_path", use_averages=config.use_averages)
+    model.expect_inference_of(len(items))
     answers = []
     with progress(config.title, len(items), "images") as bar:
         for answer in _answers(config, strategy, model, items, top):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -71,3 +73,22 @@ def test_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_parts_are_of_one_size(monkeypatch: pytest.MonkeyPatch, batch: int, cores: int, parts: int) -> None:
     monkeypatch.setattr(cpu_inference.machine, "cores", lambda: cores)
     assert cpu_inference.parts(batch) == parts
+
+
+@pytest.mark.parametrize(
+    ("count", "compiled"), [(cpu_inference.MANY_IMAGES - 1, False), (cpu_inference.MANY_IMAGES, True)]
+)
+def test_a_few_images_compile_nothing(monkeypatch: pytest.MonkeyPatch, count: int, compiled: bool) -> None:
+    asked = []
+    bottleneck = cpu_inference.bottleneck
+
+    def asking(*args: Any) -> tf.Tensor:
+        asked.append(args)
+        return bottleneck(*args)
+
+    monkeypatch.setattr(cpu_inference, "bottleneck", asking)
+    _fused(monkeypatch)
+    network = EfficientNet(ModelConfig("efficientnet-b0", 5, width_coefficient=0.25, depth_coefficient=0.1))
+    network.expect_inference_of(count)
+    network(tf.constant(images(1, 32)))
+    assert bool(asked) == compiled

@@ -102,6 +102,13 @@ def test_the_answers_are_the_networks_on_evaluation_images(trained, tmp_path, ca
     assert f"  {tmp_path}/in/2b.png: not an image of a known format" in out
 
 
+def test_the_network_knows_how_many_images_there_are(trained, tmp_path, monkeypatch):
+    counts = []
+    monkeypatch.setattr(EfficientNet, "expect_inference_of", lambda model, images: counts.append(images))
+    classify(config(trained, save(tmp_path / "one.png", picture(1)), save(tmp_path / "two.png", picture(2))))
+    assert counts == [2]
+
+
 def test_any_format_is_taken_and_files_and_folders_mix(trained, tmp_path):
     pixels = picture(1)
     first = save(tmp_path / "ünter wegs/a b.webp", pixels, lossless=True)
