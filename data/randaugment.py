@@ -65,7 +65,7 @@ def randaugment(
     """Applies to each image its own ops in sequence, each drawn uniformly (RELEASE section 4).
 
     Args:
-      images: uint8 [N, H, W, 3]; H and W static.
+      images: uint8 [N, H, W, 3]; N at least 1, H and W static.
       draws: float32 [N, layers, 4], of `draw`, one for each image.
       magnitude: the level M.
       cutout: whether Cutout is among the ops.
@@ -262,15 +262,15 @@ def _sources(setting: _Setting) -> tf.Tensor:
     # In float32, as the release multiplies.
     radians = float(np.float32(setting.fraction * 30.0) * np.float32(math.pi / 180.0))
     slope, pixels = setting.fraction * 0.3, setting.fraction * setting.translate_const
-    arguments = {
-        warp.rotate: radians,
-        warp.shear_x: slope,
-        warp.shear_y: slope,
-        warp.translate_x: pixels,
-        warp.translate_y: pixels,
+    warps = {
+        "Rotate": (warp.rotate, radians),
+        "ShearX": (warp.shear_x, slope),
+        "ShearY": (warp.shear_y, slope),
+        "TranslateX": (warp.translate_x, pixels),
+        "TranslateY": (warp.translate_y, pixels),
     }
-    size = setting.height, setting.width
-    return _constant(np.stack([warp.sources(f, s, *size) for f, a in arguments.items() for s in (a, -a)]))
+    signed = [(warps[name][0], sign * warps[name][1]) for name in GEOMETRIC for sign in (1, -1)]
+    return _constant(np.stack([warp.sources(*one, setting.height, setting.width) for one in signed]))
 
 
 # --- ops --------------------------------------------------------------------------------------------------------------

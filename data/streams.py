@@ -14,6 +14,7 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
+import machine
 from data import preprocessing, records, soft_labels, unreadable
 from data.config import AugmentConfig, DataConfig
 from data.unreadable import Unreadable
@@ -222,7 +223,7 @@ def read_records(files: tf.data.Dataset, skipped: Sequence[Unreadable] = ()) -> 
     dataset = files.interleave(
         functools.partial(_read_file, to_its_end=not skipped),
         cycle_length=READ_CYCLE,
-        num_parallel_calls=tf.data.AUTOTUNE,
+        num_parallel_calls=min(machine.cores(), READ_CYCLE),
         deterministic=True,
     )
     if not any(shard.images for shard in skipped):
@@ -278,7 +279,7 @@ class Shards:
 
 
 def _positions(shards: Shards, batch: int, segments: Segments, pipeline: Pipeline) -> tf.data.Dataset:
-    """Endless records of this pipeline's share of every batch, as (seed, (position, record)), int64 [] each."""
+    """Endless records of this pipeline's share of every batch, as (seed, (position, record)): seed and position int64 []."""
     by_file = pipeline.count > 1 and len(shards.files) % pipeline.count == 0
     files = shards.files[pipeline.index :: pipeline.count] if by_file else shards.files
     share = batch // pipeline.count
@@ -380,8 +381,8 @@ def parallel_options() -> tf.data.Options:
     options = tf.data.Options()
     # To split the work on each image as well only costs time.
     options.threading.max_intra_op_parallelism = 1
-    # As many threads as there are cores. To look for a better number takes time, and at a stream's end its thread may sleep on:
-    # 10 seconds, 20, 41, before anything else happens.
+    # To look for a better number than that of the cores takes time, and at a stream's end its thread may sleep on: 10 seconds,
+    # 20, 41, before anything else happens.
     options.autotune.enabled = False
     # The first batches are made while the step is still traced.
     options.experimental_warm_start = True
@@ -428,7 +429,7 @@ def _images(
 
 
 def _map(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
-    return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return dataset.map(function, num_parallel_calls=machine.cores(), deterministic=True)
 
 
 @tf.autograph.experimental.do_not_convert
@@ -464,7 +465,7 @@ def evaluation_stream(
 
     dataset = read_records(tf.data.Dataset.from_tensor_slices(files), skipped).take(-1 if limit is None else limit)
     dataset = dataset.shard(pipeline.count, pipeline.index)
-    dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(prepare, num_parallel_calls=machine.cores(), deterministic=True)
     total = _count_readable(files, skipped) if replicas > 1 else None
     if total is not None and limit is not None:
         total = min(total, limit)
@@ -494,7 +495,7 @@ def count_labels(files: list[str], num_classes: int, skipped: Sequence[Unreadabl
     """
     dataset = read_records(tf.data.Dataset.from_tensor_slices(files), skipped)
     dataset = dataset.map(
-        lambda record: parse_labeled(record, num_classes)["label"], num_parallel_calls=tf.data.AUTOTUNE
+        lambda record: parse_labeled(record, num_classes)["label"], num_parallel_calls=machine.cores()
     )
     counts = [0] * num_classes
     try:

@@ -1,14 +1,13 @@
-"""Nearest-neighbour warps of images: same size, pixels from outside are filled (RELEASE section 4).
+"""Where each value of a nearest-neighbour warp comes from (RELEASE section 4).
 
 The definition is `tfa.image.transform`, the successor of the module that the release used. It evaluates a whole matrix for
-every byte; we evaluate it once, on pixel numbers, and from then on only copy values. The result is the same, bit for bit.
+every byte; here it is evaluated once, on pixel numbers. To read by them gives the same, bit for bit.
 
 The only file that imports tensorflow-addons, and without its end-of-life notice.
 """
 
 from __future__ import annotations
 
-import functools
 import warnings
 from typing import Callable
 
@@ -52,7 +51,6 @@ def translate_y(argument: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.
     return tf.stack([1.0, 0.0, 0.0, 0.0, 1.0, argument, 0.0, 0.0])
 
 
-@functools.lru_cache(maxsize=64)
 def sources(matrix: Matrix, argument: float, height: int, width: int) -> np.ndarray:
     """Where a warped image's values come from.
 

@@ -17,7 +17,7 @@ from compilation import compiled
 from efficientnet import on_cpu
 
 # A block whose widest activation has fewer elements is not worth what XLA takes to compile it, half a second.
-FUSED_ELEMENTS = 1 << 20
+BLOCK_ELEMENTS = 1 << 20
 # For fewer images a network is not worth it either.
 MANY_IMAGES = 512
 
@@ -45,21 +45,20 @@ class Bottleneck(NamedTuple):
 def pays(inputs: tf.Tensor, width: int) -> bool:
     """Whether `bottleneck` is the faster way for inputs [B, H, W, C] that expand to `width` channels."""
     pixels = inputs.shape[:3].num_elements()
-    return pixels is not None and pixels * width >= FUSED_ELEMENTS and inputs.dtype == tf.float32 and on_cpu.on_cpu()
+    return pixels is not None and pixels * width >= BLOCK_ELEMENTS and inputs.dtype == tf.float32 and on_cpu.on_cpu()
 
 
 def bottleneck(inputs: tf.Tensor, weights: Bottleneck, stride: int) -> tf.Tensor:
-    """The block on static float32 [B, H, W, C], without its residual: [B, H', W', C']."""
-    count = parts(inputs.shape[0])
-    shape = inputs.shape[0] // count, *inputs.shape[1:]
+    """The block on static float32 [B, H, W, C], without its residual: [B, H', W', C']. It has no gradient."""
     shapes = tuple(None if linear is None else tuple(linear.kernel.shape) for linear in weights)
-    function = _compiled(shape, shapes, stride)
-    return tf.concat([function(part, weights) for part in tf.split(inputs, count)], 0)
+    parts = tf.split(inputs, part_sizes(inputs.shape[0]))
+    return tf.concat([_compiled(tuple(part.shape), shapes, stride)(part, weights) for part in parts], 0)
 
 
-def parts(batch: int) -> int:
-    """How many parts of a batch are computed at a time, each by one core: all of one size, so that one function does."""
-    return max(count for count in range(1, machine.cores() + 1) if batch % count == 0)
+def part_sizes(batch: int) -> list[int]:
+    """Images of each part of a batch, one a core; of at most two sizes, because each is compiled."""
+    count = min(batch, machine.cores())
+    return [batch // count + (number < batch % count) for number in range(count)]
 
 
 @functools.cache

@@ -125,8 +125,9 @@ class MBConv(tf.keras.layers.Layer):
     ) -> tf.Tensor:
         """[B, H, W, C] -> [B, H/stride, W/stride, C']; `noise` is stochastic depth's: a seed (int32 scalar), or with
         `forward.draws` the block's draws (float32 [B])."""
-        in_training = self.project_norm.takes_batch_statistics(forward)
-        if not in_training and self.infers_many and cpu_inference.pays(inputs, self.project.kernel.shape[2]):
+        # A frozen block in training is one as well, but XLA would not compile its gradient.
+        is_inference = forward is None or forward.moving_statistics
+        if is_inference and self.infers_many and cpu_inference.pays(inputs, self.project.kernel.shape[2]):
             features = cpu_inference.bottleneck(inputs, self._folded(), self.depthwise.strides[0])
         else:
             features = self._bottleneck(inputs, forward)
@@ -224,7 +225,10 @@ class EfficientNet(tf.keras.Model):
         self.built = True
 
     def expect_inference_of(self, images: int) -> None:
-        """Says how many images there are, before the first: for a few, a CPU does not compile what makes many faster."""
+        """Says, before the first image, how many there are: for a few, a CPU does not compile what makes many faster.
+
+        Where it is not called there are many: what is computed must not depend on how much a continued run has left to do.
+        """
         for block in self.blocks:
             block.infers_many = images >= cpu_inference.MANY_IMAGES
 

@@ -22,6 +22,8 @@ class _Later(types.ModuleType):
         self.__path__: list[str] = []  # what the import of a submodule asks for
 
     def __getattr__(self, name: str) -> Any:
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
         return getattr(importlib.import_module(self.__name__), name)
 
 
@@ -37,8 +39,9 @@ def _imported_later() -> Iterator[None]:
     try:
         yield
     finally:
-        for name in stand_ins:
-            del sys.modules[name]
+        for name, module in stand_ins.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
 
 
 with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), _imported_later():

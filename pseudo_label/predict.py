@@ -16,6 +16,7 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
+import machine
 from data import preprocessing, records, streams
 from data.streams import Pipeline
 from data.unreadable import Unreadable
@@ -39,7 +40,7 @@ EXACT_COUNT_LIMIT = 1 << 30  # bytes of shards whose records are counted beforeh
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One input shard, the files that its predictions become, and the images of finished shards that would come before it."""
+    """One input shard and the files that its predictions become; `finished_before` as in `prediction_stream`."""
 
     source: str
     output: str
@@ -106,13 +107,14 @@ def _pending(shards: Sequence[Shard]) -> list[Shard]:
 
 def _images_of(shard: Shard) -> int:
     """Images of a finished shard."""
-    with tf.io.gfile.GFile(shard.count_file) as file:
+    with tf.io.gfile.GFile(shard.count_file, "rb") as file:
         text = file.read()
     try:
         return int(json.loads(text)["image_num"])
     except (ValueError, KeyError, TypeError) as error:
+        got = text[:50].decode(errors="replace")
         raise UserError(
-            f'{shard.count_file}: got {text[:50]!r}, expected {{"image_num": n}}; remove it, then its shard is predicted again'
+            f'{shard.count_file}: got {got!r}, expected {{"image_num": n}}; remove it, then its shard is predicted again'
         ) from error
 
 
@@ -314,7 +316,8 @@ def prediction_stream(
       pipeline: this host's share: its replicas' batches of every step.
       noise: the training's preprocessing instead of the evaluation's; None for the latter.
       num_draws: D, how many numbers the network's noise needs for an image; only with `noise`.
-      finished_before: for each file the images that would come before it and are finished; none where it is empty.
+      finished_before: for each file how many images of finished files come between it and the file before it; none where
+        it is empty.
 
     Returns:
       {"image" float32 [batch, H, W, 3], "file" int64 [batch] (position in `files`), "number" int64 [batch] (record in the
@@ -354,7 +357,7 @@ def prediction_stream(
 
     dataset = tf.data.Dataset.from_tensor_slices(files).enumerate().flat_map(read)
     dataset = _whole_steps(dataset, batch, replicas, pipeline)
-    dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(prepare, num_parallel_calls=machine.cores(), deterministic=True)
     dataset = dataset.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
     return dataset.with_options(streams.parallel_options())
 

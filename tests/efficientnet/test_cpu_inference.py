@@ -33,7 +33,7 @@ def model() -> EfficientNet:
 
 def _fused(monkeypatch: pytest.MonkeyPatch, elements: int = 1) -> None:
     monkeypatch.setattr(on_cpu, "on_cpu", lambda: True)
-    monkeypatch.setattr(cpu_inference, "FUSED_ELEMENTS", elements)
+    monkeypatch.setattr(cpu_inference, "BLOCK_ELEMENTS", elements)
 
 
 @pytest.mark.parametrize(("batch", "size"), [(4, 64), (3, 50)])
@@ -69,10 +69,28 @@ def test_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not cpu_inference.pays(inputs, 24)
 
 
-@pytest.mark.parametrize(("batch", "cores", "parts"), [(32, 2, 2), (32, 12, 8), (7, 4, 1), (9, 4, 3), (1, 8, 1)])
-def test_parts_are_of_one_size(monkeypatch: pytest.MonkeyPatch, batch: int, cores: int, parts: int) -> None:
+@pytest.mark.parametrize(
+    ("batch", "cores", "sizes"),
+    [(32, 2, [16, 16]), (32, 12, [3] * 8 + [2] * 4), (7, 4, [2, 2, 2, 1]), (1, 8, [1]), (3, 8, [1, 1, 1])],
+)
+def test_every_core_has_a_part(monkeypatch: pytest.MonkeyPatch, batch: int, cores: int, sizes: list[int]) -> None:
     monkeypatch.setattr(cpu_inference.machine, "cores", lambda: cores)
-    assert cpu_inference.parts(batch) == parts
+    assert cpu_inference.part_sizes(batch) == sizes
+
+
+def test_a_frozen_block_in_training_has_a_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    _fused(monkeypatch)
+    network = EfficientNet(
+        ModelConfig("efficientnet-b0", 5, width_coefficient=0.25, depth_coefficient=0.1, fix_layer_num=1)
+    )
+
+    @tf.function(autograph=False)
+    def gradients(pixels: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(network(pixels, forward=ForwardPass()))
+        return tape.gradient(loss, network.trainable_variables)
+
+    assert all(np.isfinite(gradient).all() for gradient in gradients(tf.constant(images(2, 32))))
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,19 @@ def test_imported_when_used() -> None:
     assert printed == ["Figure Rectangle load", "True True"]
 
 
+def test_what_is_used_during_the_import_is_imported() -> None:
+    printed = _python(
+        "import sys",
+        "from efficientnet import quiet_import",
+        "used = []",
+        "with quiet_import._imported_later():",
+        "    import tensorflow_datasets",
+        "    used.append(tensorflow_datasets.load.__name__)",
+        "print(used, sys.modules['tensorflow_datasets'].__file__ is not None)",
+    )
+    assert printed == ["['load'] True"]
+
+
 def test_what_is_there_already_stays() -> None:
     printed = _python(
         "import sys, matplotlib",

@@ -224,6 +224,20 @@ def test_hosts_share_every_step(folder, replicas, hosts):
     assert sorted(seen) == [(shard, number) for shard in range(SHARDS) for number in range(IN_A_SHARD)]
 
 
+@pytest.mark.parametrize("finished", [[2, 0, 0], [0, 3, 1], [BATCH * 4 + 1, 0, BATCH * 2]])
+def test_images_stand_where_they_would_have_stood(folder, finished):
+    """Each file begins in its step after as many places as finished images would have taken."""
+    files = records.find_shards(str(folder / "images"), "train-*", "unlabel_data_dir")[:3]
+    stream = predict.prediction_stream(files, PIXELS, True, BATCH, (0, 1), replicas=2, finished_before=finished)
+    order = [int(number) for batch in stream.as_numpy_iterator() for number in batch["file"] * 100 + batch["number"]]
+    step, place = 2 * BATCH, 0
+    for file, before in enumerate(finished):
+        place += before
+        for number in range(IN_A_SHARD):
+            assert order.index(100 * file + number) % step == place % step
+            place += 1
+
+
 def test_an_input_file_that_vanishes_is_named_and_finished_shards_stay(folder, tmp_path, monkeypatch):
     images = tmp_path / "images"
     images.mkdir()
