@@ -101,8 +101,8 @@ def _loop(setting: _Setting) -> Callable[..., tf.Tensor]:
 
         def apply_next(step: tf.Tensor, array: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
             number, layer = step // layers, step % layers
-            pixels, draw = array.read(number), _Draw(variant[number, layer], center[number, layer])
-            ops = [functools.partial(function, pixels, setting, draw) for function in _BRANCHES]
+            pixels, drawn = array.read(number), _Draw(variant[number, layer], center[number, layer])
+            ops = [functools.partial(function, pixels, setting, drawn) for function in _BRANCHES]
             return step + 1, array.write(number, tf.switch_case(branch[number, layer], ops))
 
         array = tf.TensorArray(tf.uint8, count, element_shape=[setting.size], clear_after_read=False)
@@ -163,11 +163,11 @@ def apply_op(
     setting = _Setting(*_static_size(image.shape[:2]), level, cutout_const, translate_const)
     middle = [setting.height // 2, setting.width // 2]
     op = OPS.index(name)
-    draw = _Draw(
+    drawn = _Draw(
         tf.constant(_VARIANT[op] + (negate and name in GEOMETRIC)),
         tf.constant(middle) if center is None else tf.convert_to_tensor(center),
     )
-    return tf.reshape(_BRANCHES[_BRANCH[op]](tf.reshape(image, [-1]), setting, draw), image.shape)
+    return tf.reshape(_BRANCHES[_BRANCH[op]](tf.reshape(image, [-1]), setting, drawn), image.shape)
 
 
 def cutout(images: tf.Tensor, half_width: int, centers: tf.Tensor) -> tf.Tensor:
@@ -276,11 +276,11 @@ def _sources(setting: _Setting) -> tf.Tensor:
 # --- ops --------------------------------------------------------------------------------------------------------------
 
 
-def _by_table(pixels: tf.Tensor, setting: _Setting, draw: _Draw) -> tf.Tensor:
+def _by_table(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
     """Each value's entry in a table of its channel."""
     # As a branch the table is computed before anything is looked up: XLA would do so again for each value.
     tables = [functools.partial(table, pixels, setting) for table in (_auto_contrast, _equalize)]
-    table = tf.reshape(tf.switch_case(draw.variant, tables), [3 * 256])
+    table = tf.reshape(tf.switch_case(drawn.variant, tables), [3 * 256])
     return tf.gather(table, _bins(pixels, setting))
 
 
@@ -315,31 +315,31 @@ def _equalize(pixels: tf.Tensor, setting: _Setting) -> tf.Tensor:
     return tf.cast(tf.where(step == 0, values, table), tf.uint8)
 
 
-def _invert(pixels: tf.Tensor, setting: _Setting, draw: _Draw) -> tf.Tensor:
-    del setting, draw
+def _invert(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
+    del setting, drawn
     return 255 - pixels
 
 
-def _posterize(pixels: tf.Tensor, setting: _Setting, draw: _Draw) -> tf.Tensor:
-    del draw
+def _posterize(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
+    del drawn
     # The release shifts right and left by 8 - bits in uint8, where a shift that is negative (and wraps) or beyond 7 counts as 7.
     shift = min((8 - int(setting.level * 0.4)) % 256, 7)
     return tf.bitwise.bitwise_and(pixels, np.uint8(256 - 2**shift))
 
 
-def _solarize(pixels: tf.Tensor, setting: _Setting, draw: _Draw) -> tf.Tensor:
-    del draw
+def _solarize(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
+    del drawn
     return tf.where(pixels < np.uint8(int(setting.fraction * 256) % 256), pixels, 255 - pixels)
 
 
-def _solarize_add(pixels: tf.Tensor, setting: _Setting, draw: _Draw) -> tf.Tensor:
-    del draw
+def _solarize_add(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
+    del drawn
     added = float(int(setting.fraction * 110))
     return tf.where(pixels < 128, _to_uint8(_float(pixels) + added), pixels)
 
 
-def _color(pixels: tf.Tensor, setting: _Setting, draw: _Draw) -> tf.Tensor:
-    del draw
+def _color(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
+    del drawn
     first, last = pixels[:3], pixels[-3:]
     ends = [_blend(_grey(*tf.unstack(pixel)), pixel, setting.factor) for pixel in (first, last)]
     result = _replace(_replace(pixels, 0, ends[0]), setting.size - 3, ends[1])
@@ -365,18 +365,18 @@ def _grey(red: tf.Tensor, green: tf.Tensor, blue: tf.Tensor) -> tf.Tensor:
     return tf.floor(sum(weighted) * 255.5)
 
 
-def _contrast(pixels: tf.Tensor, setting: _Setting, draw: _Draw) -> tf.Tensor:
-    del draw
+def _contrast(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
+    del drawn
     return _blend(math.floor(min(setting.height * setting.width / 256.0, 255.0)), pixels, setting.factor)
 
 
-def _brightness(pixels: tf.Tensor, setting: _Setting, draw: _Draw) -> tf.Tensor:
-    del draw
+def _brightness(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
+    del drawn
     return _to_uint8(_float(pixels) * setting.factor)
 
 
-def _sharpness(pixels: tf.Tensor, setting: _Setting, draw: _Draw) -> tf.Tensor:
-    del draw
+def _sharpness(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
+    del drawn
     if min(setting.height, setting.width) < 3:
         return pixels
     # From the first pixel with eight neighbours to the last one; the borders between them are computed in vain.
@@ -399,15 +399,17 @@ def _sharpness(pixels: tf.Tensor, setting: _Setting, draw: _Draw) -> tf.Tensor:
     return _replace(pixels, begin, tf.where(_inside(setting.height, setting.width)[inner], values, pixels[inner]))
 
 
-def _cutout(pixels: tf.Tensor, setting: _Setting, draw: _Draw) -> tf.Tensor:
+def _cutout(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
     half_width = int(setting.fraction * setting.cutout_const)
     positions = _positions(setting.height, setting.width)
-    in_row, in_column = (_near(tf.cast(p, tf.int32), draw.center[axis], half_width) for axis, p in enumerate(positions))
+    in_row, in_column = (
+        _near(tf.cast(p, tf.int32), drawn.center[axis], half_width) for axis, p in enumerate(positions)
+    )
     return tf.where(in_row & in_column, np.uint8(FILL), pixels)
 
 
-def _warp(pixels: tf.Tensor, setting: _Setting, draw: _Draw) -> tf.Tensor:
-    source = tf.gather(_sources(setting), draw.variant)
+def _warp(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
+    source = tf.gather(_sources(setting), drawn.variant)
     return tf.where(source < 0, np.uint8(FILL), tf.gather(pixels, tf.maximum(source, 0)))
 
 
