@@ -13,7 +13,6 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import resource
 import shutil
 import statistics
@@ -29,9 +28,9 @@ os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
 
 import numpy as np
 
+from benchmarks import bench_machine
 from data import records
 from flags.config import BalanceConfig
-from machine import cores
 
 RELEASE_RECORDS_PER_SECOND = 1_075
 TARGET_RECORDS_PER_SECOND = 100_000
@@ -44,7 +43,7 @@ def main() -> None:
         return
     rows = [measure(number, arguments) for number in arguments.records]
     result = {
-        "machine": _machine(),
+        "machine": bench_machine.in_short(),
         "classes": arguments.classes,
         "image_bytes": arguments.image_bytes,
         "target": TARGET_RECORDS_PER_SECOND,
@@ -174,10 +173,6 @@ def _predictions(number: int, arguments: argparse.Namespace, rng: np.random.Gene
                 yield records.prediction_example(row, top_k)
             else:
                 yield heads[int(row.argmax())] + row.tobytes()
-
-
-def _machine() -> str:
-    return f"{platform.machine()}, {cores()} cores, Python {platform.python_version()}"
 
 
 def _table(result: dict) -> str:

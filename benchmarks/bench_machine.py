@@ -21,6 +21,12 @@ def describe() -> dict[str, str]:
     }
 
 
+def in_short() -> str:
+    """Kind of processor, cores, and the versions that matter: one line."""
+    tensorflow = importlib.metadata.version("tensorflow")
+    return f"{platform.machine()}, {cores()} cores, Python {platform.python_version()}, TensorFlow {tensorflow}"
+
+
 def peak_gib() -> float:
     """The largest resident set of this process so far.
 

@@ -15,7 +15,6 @@ import contextlib
 import io
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -29,6 +28,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from benchmarks import bench_machine
 from data import records, streams
 from data.config import AugmentConfig, DataConfig
 from data.tasks import Task
@@ -52,7 +52,7 @@ def main() -> None:
         with contextlib.suppress(ImportError):
             pipelines[KERAS_CV] = keras_cv_pipeline(folder)
         rounds = measure(pipelines, arguments.rounds, arguments.batches)
-    result: dict[str, Any] = {"machine": _machine(), "rows": summarise(rounds)}
+    result: dict[str, Any] = {"machine": bench_machine.in_short(), "rows": summarise(rounds)}
     print(json.dumps(result, indent=1) if arguments.json else _table(result))
     ours = result["rows"][OURS]
     if arguments.check and (ours["images_per_second"] < TARGET_RATE or ours["of_without"] < TARGET_RATIO):
@@ -149,10 +149,6 @@ def summarise(rounds: dict[str, list[tuple[float, float]]]) -> dict[str, dict[st
 
 def _relative(plain: list[tuple[float, float]], turns: list[tuple[float, float]], kind: int) -> float:
     return statistics.median(one[kind] / other[kind] for one, other in zip(plain, turns))
-
-
-def _machine() -> str:
-    return f"{platform.machine()}, {os.cpu_count()} cores, TensorFlow {tf.__version__}"
 
 
 def _table(result: dict[str, Any]) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,8 @@ from collections.abc import Callable
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
+
+from benchmarks import bench_machine
 
 L2 = "efficientnet-l2"
 L2_LIMIT_GIB = 12.0
@@ -47,7 +48,7 @@ def main() -> None:
         )
     if "l2-predict" in peaks:
         print(f"l2 predicts in {peaks['l2-predict']:.2f} GiB (goal: at most {L2_LIMIT_GIB:g} GiB)")
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(bench_machine.in_short())
 
 
 def _arguments() -> argparse.Namespace:
@@ -71,8 +72,6 @@ def _run(case: str, arguments: argparse.Namespace, folder: str) -> dict:
 
 
 def _child(arguments: argparse.Namespace) -> None:
-    from benchmarks import bench_machine
-
     started = time.monotonic()
     what = CASES[arguments.child](arguments)
     result = {"what": what, "peak_gib": bench_machine.peak_gib(), "seconds": time.monotonic() - started}

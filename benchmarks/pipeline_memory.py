@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
+from benchmarks import bench_machine
 from data import prepare, records, streams
 from data.config import DataConfig
 from data.tasks import TASKS
@@ -47,7 +47,7 @@ def main() -> None:
         drawing = time.monotonic()
         found = measure(batches, arguments.steps)
     result = {
-        "machine": _machine(),
+        "machine": bench_machine.in_short(),
         **found,
         "target_mib": TARGET_GROWTH_MIB,
         "images_of_a_step": LABELED_BATCH + UNLABELED_BATCH,
@@ -125,10 +125,6 @@ def _draw(batches: Iterable[Any], steps: int) -> None:
 def resident_mib() -> float:
     """Resident set of this process."""
     return psutil.Process().memory_info().rss / (1 << 20)
-
-
-def _machine() -> str:
-    return f"{platform.machine()}, {os.cpu_count()} cores, TensorFlow {tf.__version__}"
 
 
 def _table(result: dict[str, Any]) -> str:

@@ -15,7 +15,6 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -28,12 +27,11 @@ os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import balance
+from benchmarks import balance, bench_machine
 from data import records
 from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
 from flags.config import DeviceConfig, PredictConfig
-from machine import cores
 from pseudo_label.predict import predict
 from training import checkpoints
 
@@ -56,7 +54,7 @@ def main() -> None:
         "balance": [_balance(arguments.balance_records * times, arguments) for times in TIMES],
         "predict": _predict(arguments),
     }
-    result: dict[str, Any] = {"machine": _machine(), "target": TARGET_GROWTH, "repeat": arguments.repeat}
+    result: dict[str, Any] = {"machine": bench_machine.in_short(), "target": TARGET_GROWTH, "repeat": arguments.repeat}
     result["rows"] = {name: {"growth": growth(rows), "runs": rows} for name, rows in works.items()}
     print(json.dumps(result, indent=1) if arguments.json else table(result))
     if arguments.check and max(row["growth"] for row in result["rows"].values()) > TARGET_GROWTH:
@@ -171,10 +169,6 @@ def _write_inputs(folder: str, number: int) -> PredictConfig:
 def _images() -> list[bytes]:
     pixels = np.random.default_rng(0).integers(0, 256, [64, SIZE, SIZE, 3], np.uint8)
     return [tf.io.encode_jpeg(image).numpy() for image in pixels]
-
-
-def _machine() -> str:
-    return f"{platform.machine()}, {cores()} cores, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
-import sys
 import time
 from typing import Any, Callable
 
-import tensorflow as tf
-
-from machine import cores
+from benchmarks import bench_machine
 
 # Works for about the given seconds (or for as long as it must), then says how many images it did in how many seconds.
 Candidate = Callable[[float], "tuple[int, float]"]
@@ -49,7 +45,13 @@ def compare(rows: dict[str, dict[str, Any]], ours: str, peer: str, target: float
     """The rows with the ratio of ours to the peer: the median of the turns' ratios, each against the turn beside it."""
     for row in rows.values():
         row["times_peer"] = round(statistics.median(a / b for a, b in zip(row["turns"], rows[peer]["turns"])), 3)
-    return {"machine": machine(), "peer": peer, "ratio": rows[ours]["times_peer"], "target": target, "rows": rows}
+    return {
+        "machine": bench_machine.in_short(),
+        "peer": peer,
+        "ratio": rows[ours]["times_peer"],
+        "target": target,
+        "rows": rows,
+    }
 
 
 def table(result: dict[str, Any], reported: str) -> str:
@@ -60,9 +62,3 @@ def table(result: dict[str, Any], reported: str) -> str:
         lines.append(f"{name:32}{row['images_per_second']:>10.1f}{spread:>18}{row['times_peer']:>9.2f}")
     lines.append(f"target: {result['target']} x {result['peer']}, reached: {result['ratio']:.2f} ({reported})")
     return "\n".join(lines)
-
-
-def machine() -> str:
-    """Processor, cores, versions."""
-    python = ".".join(str(part) for part in sys.version_info[:3])
-    return f"{platform.machine()}, {cores()} cores, Python {python}, TensorFlow {tf.__version__}"

@@ -10,7 +10,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-# A third of keras_cv's time to import, and a tenth of that of a training to start.
+# Half of what keras_cv takes to import.
 _LATER = ("matplotlib", "matplotlib.patches", "matplotlib.pyplot", "tensorflow_datasets")
 
 

@@ -16,7 +16,6 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-import machine
 from data import preprocessing, records, streams
 from data.streams import Pipeline
 from data.unreadable import Unreadable
@@ -326,7 +325,6 @@ def prediction_stream(
     worker, workers = share
     pairs = [[files.index(shard.path), number] for shard in skipped for number in shard.images]
     unreadable = tf.constant(pairs or np.zeros([0, 2]), tf.int64)
-
     empty = tf.constant([count % (batch * replicas) for count in finished_before or [0] * len(files)], tf.int64)
 
     def read(position: tf.Tensor, path: tf.Tensor) -> tf.data.Dataset:
@@ -357,7 +355,7 @@ def prediction_stream(
 
     dataset = tf.data.Dataset.from_tensor_slices(files).enumerate().flat_map(read)
     dataset = _whole_steps(dataset, batch, replicas, pipeline)
-    dataset = dataset.map(prepare, num_parallel_calls=machine.cores(), deterministic=True)
+    dataset = streams.parallel_map(dataset, prepare)
     dataset = dataset.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
     return dataset.with_options(streams.parallel_options())
 
