@@ -10,6 +10,8 @@ from types import ModuleType
 
 from absl import logging
 
+from imported_later import imported_later
+
 
 def quieten() -> None:
     """Keeps what libraries say of themselves (devices, ends of life, backends) off the terminal; warnings still show."""
@@ -21,10 +23,12 @@ def quieten() -> None:
 
 
 def imported(module: str) -> ModuleType:
-    """Imports a module without looking for garbage meanwhile, nor ever again among what that made: a fifth of the time."""
+    """Imports a module without what is rarely used, and without looking for garbage meanwhile, nor ever again among what
+    that made: a fifth of the time."""
     gc.disable()
     try:
-        return importlib.import_module(module)
+        with imported_later():
+            return importlib.import_module(module)
     finally:
         gc.freeze()
         gc.enable()

@@ -10,7 +10,6 @@ timm's. They take turns within one run, because a machine drifts.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import sys
@@ -24,7 +23,7 @@ os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import turns
+from benchmarks import timm_peers, turns
 from benchmarks.input_pipeline import make_jpegs
 from data import records
 from efficientnet.model import EfficientNet
@@ -44,8 +43,8 @@ def main() -> None:
         candidates = {OURS: ours(folder, arguments.images, arguments.batch)}
         for batch in arguments.peer_batches:
             candidates[f"{KERAS}, batch {batch}"] = keras(batch)
-            with contextlib.suppress(ImportError):
-                candidates[f"timm, batch {batch}"] = timm(batch)
+            if timm_peers.installed():
+                candidates[f"timm, batch {batch}"] = timm_peers.inference(_pixels(batch))
         rows = turns.measure(candidates, arguments.rounds, arguments.seconds)
     peer = max((name for name in rows if name.startswith(KERAS)), key=lambda name: rows[name]["images_per_second"])
     result = turns.compare(rows, OURS, peer, TARGET_RATIO)
@@ -105,21 +104,6 @@ def keras(batch: int) -> turns.Candidate:
     network = tf.keras.applications.EfficientNetB0(weights=None)
     function = tf.function(lambda images: network(images, training=False))
     return _repeat(lambda images: function(images).numpy(), tf.constant(_pixels(batch)))
-
-
-def timm(batch: int) -> turns.Candidate:
-    """timm's network alone; ImportError without torch and timm."""
-    import timm
-    import torch
-
-    network = timm.create_model("efficientnet_b0", pretrained=False).eval()
-    images = torch.from_numpy(_pixels(batch).transpose(0, 3, 1, 2)).contiguous(memory_format=torch.channels_last)
-
-    def run(images: Any) -> None:
-        with torch.inference_mode():
-            network(images)
-
-    return _repeat(run, images)
 
 
 def _pixels(batch: int) -> np.ndarray:

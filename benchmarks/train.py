@@ -3,8 +3,8 @@
     python -m benchmarks.train             # --json for machines, --check to exit 1 below the targets
 
 Ours is the loop that `--mode=train` runs: JPEG records read, cropped, flipped, RandAugmented (2 ops, level 27), the step with
-dropout, stochastic depth, weight decay, RMSProp and averages. Its peer is keras.applications' b0 taking steps (forward,
-backward, RMSProp) on one batch that lies ready in memory. They take turns within one run, because a machine drifts. The peak
+dropout, stochastic depth, weight decay, RMSProp and averages. Its peers are keras.applications' b0 and, where torch and
+timm are installed, timm's, taking steps (forward, backward, RMSProp) on one batch that lies ready in memory. They take turns within one run, because a machine drifts. The peak
 of memory is that of a process of its own that runs ours alone.
 """
 
@@ -25,7 +25,7 @@ os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import bench_machine, turns
+from benchmarks import bench_machine, timm_peers, turns
 from benchmarks.input_pipeline import make_jpegs
 from data import records
 from data.config import DataConfig
@@ -36,7 +36,7 @@ from training.trainer import Trainer
 
 SIZE, CLASSES, BATCH, IMAGES = 224, 1000, 32, 1000
 TARGET_RATIO, TARGET_GIB = 1.3, 3.0
-OURS, KERAS = "ours, whole loop", "keras.applications, step alone"
+OURS, KERAS, TIMM = "ours, whole loop", "keras.applications, step alone", "timm, step alone"
 REPORTED = "the release: 10.2 images/s, timm's step 12.5, keras.applications' 18.1, when this was set up"
 
 
@@ -47,7 +47,10 @@ def main() -> None:
             ours(folder, arguments.steps)(0.0)
             print(bench_machine.peak_gib())
             return
-        candidates = {OURS: ours(folder, arguments.steps), KERAS: keras()}
+        images, labels = _batch()
+        candidates = {OURS: ours(folder, arguments.steps), KERAS: keras(images, labels)}
+        if timm_peers.installed():
+            candidates[TIMM] = timm_peers.training(images, labels)
         result = turns.compare(
             turns.measure(candidates, arguments.rounds, arguments.seconds), OURS, KERAS, TARGET_RATIO
         )
@@ -109,24 +112,28 @@ def ours(folder: str, steps: int) -> turns.Candidate:
     return turn
 
 
-def keras() -> turns.Candidate:
+def keras(images: np.ndarray, labels: np.ndarray) -> turns.Candidate:
     """keras.applications' network: forward, backward and RMSProp on fixed images."""
     network = tf.keras.applications.EfficientNetB0(weights=None)
     optimizer = tf.keras.optimizers.RMSprop(1e-4, momentum=0.9)
-    generator = np.random.default_rng(0)
-    images = tf.constant(generator.uniform(0, 255, [BATCH, SIZE, SIZE, 3]).astype(np.float32))
-    labels = tf.constant(generator.integers(0, CLASSES, BATCH))
+    inputs, targets = tf.constant(images), tf.constant(labels)
     loss_of = tf.keras.losses.SparseCategoricalCrossentropy()
 
     @tf.function
     def step() -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = loss_of(labels, network(images, training=True))
+            loss = loss_of(targets, network(inputs, training=True))
         gradients = tape.gradient(loss, network.trainable_variables)
         optimizer.apply_gradients(zip(gradients, network.trainable_variables))
         return loss
 
     return turns.repeated(lambda: step().numpy(), BATCH)
+
+
+def _batch() -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    images = generator.uniform(0, 255, [BATCH, SIZE, SIZE, 3]).astype(np.float32)
+    return images, generator.integers(0, CLASSES, BATCH)
 
 
 if __name__ == "__main__":

@@ -89,7 +89,8 @@ def _update_weight(
     decayed: bool,
 ) -> None:
     if decayed:
-        gradient = gradient + numbers.weight_decay * _value(variable)
+        decay = tf.raw_ops.Mul(x=numbers.weight_decay, y=_value(variable))
+        gradient = tf.raw_ops.AddV2(x=gradient, y=decay)
     tf.raw_ops.ResourceApplyRMSProp(
         var=variable.handle,
         ms=squares.handle,
@@ -110,7 +111,8 @@ def _update_statistic(variable: tf.Variable, average: tf.Variable, value: tf.Ten
 
 def _move(variable: tf.Variable, share: tf.Tensor, value: tf.Tensor) -> None:
     """variable -= (variable - value) * share, in one operation fewer than `assign_sub` takes."""
-    tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=share, delta=_value(variable) - value)
+    difference = tf.raw_ops.Sub(x=_value(variable), y=value)
+    tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=share, delta=difference)
 
 
 def _value(variable: tf.Variable) -> tf.Tensor:

@@ -17,6 +17,8 @@ from flags.config import DeviceConfig
 
 LOCAL_REPLICAS = 8
 CLUSTER = "TF_CONFIG"
+# What TensorFlow does with a graph that on a CPU changes next to nothing of a step's 3,300 operations and takes 0.3 s.
+PASSES_WITHOUT_USE = ("layout_optimizer", "constant_folding", "loop_optimization")
 
 
 def make_strategy(config: DeviceConfig, *, local: bool = False) -> tf.distribute.Strategy:
@@ -36,6 +38,8 @@ def make_strategy(config: DeviceConfig, *, local: bool = False) -> tf.distribute
             return strategy
     if not local and place_in_cluster().count > 1:
         return tf.distribute.MultiWorkerMirroredStrategy()
+    if cpu.on_cpu():
+        tf.config.optimizer.set_experimental_options(dict.fromkeys(PASSES_WITHOUT_USE, False))
     devices = tf.config.list_logical_devices("GPU")
     if len(devices) > 1:
         return tf.distribute.MirroredStrategy([device.name for device in devices])

@@ -19,6 +19,7 @@ from evaluation.accuracy import Evaluator
 from flags.config import TrainConfig
 from reporting.progress import progress
 from training import checkpoints, preemption, profiling
+from training import loop as loops
 from training import step as training_step
 from training import strategy as strategies
 from training.metrics import MetricsLog
@@ -229,8 +230,8 @@ class Trainer:
 
         return self.strategy.distribute_datasets_from_function(make)
 
-    def _compile(self, optimizer: Any) -> Any:
-        """The compiled loop: (iterator, int32 number of steps) -> mean of each metric over them, last learning rate."""
+    def _compile(self, optimizer: Any) -> loops.Loop:
+        """What takes the steps, compiled."""
         config, strategy = self.config, self.strategy
         with strategy.scope():
             teacher = self._teacher()
@@ -247,23 +248,14 @@ class Trainer:
                 noise_teacher=config.data.noise_teacher,
             )
 
-        # Without autograph, whose conversion of all that is called would double the time of tracing.
-        @tf.function(autograph=False)
-        def loop(iterator: Any, count: tf.Tensor) -> dict[str, tf.Tensor]:
-            def take_step(done: tf.Tensor, totals: dict[str, tf.Tensor], _: tf.Tensor) -> tuple[Any, ...]:
-                metrics = strategy.run(step, args=(next(iterator),))
-                metrics = {
-                    name: strategy.reduce(tf.distribute.ReduceOp.MEAN, metrics[name], axis=None) for name in totals
-                }
-                totals = {name: totals[name] + metrics[name] for name in totals}
-                return done + 1, totals, metrics[training_step.LEARNING_RATE]
+        def take_step(iterator: Any) -> loops.Metrics:
+            metrics = strategy.run(step, args=(next(iterator),))
+            return {
+                name: strategy.reduce(tf.distribute.ReduceOp.MEAN, metrics[name], axis=None)
+                for name in step.metric_names
+            }
 
-            start = tf.constant(0), {name: tf.zeros([]) for name in step.metric_names}, tf.zeros([])
-            _, totals, rate = tf.while_loop(lambda done, *_: done < count, take_step, start, parallel_iterations=1)
-            means = {name: total / tf.cast(count, tf.float32) for name, total in totals.items()}
-            return {**means, training_step.LEARNING_RATE: rate}
-
-        return loop
+        return (loops.calls if strategies.on_cpu(strategy) else loops.compiled_loop)(take_step, step.metric_names)
 
     def _teacher(self) -> Optional[EfficientNet]:
         config = self.config
