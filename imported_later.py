@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any, Optional
 
-# Plots, downloads, image transforms of Keras's own, HDF5 files: a quarter of what the three take to import.
+# Plots, downloads, image transforms of Keras's own, HDF5 files: a quarter of what the three take to import. PyTorch, where it
+# is installed, would take 2 s.
 LATER = (
     "distutils",
     "h5py",
@@ -22,6 +23,7 @@ LATER = (
     "scipy.linalg",
     "scipy.ndimage",
     "tensorflow_datasets",
+    "torch",
 )
 
 
@@ -30,7 +32,7 @@ class _Later(types.ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         standing_in = sys.modules.get(self.__name__) is self
-        if name.startswith("__") and (standing_in or self.__name__ not in sys.modules):
+        if name.startswith("__") and name != "__version__" and (standing_in or self.__name__ not in sys.modules):
             raise AttributeError(name)  # what looks through all modules (`inspect`, `warnings`) does not use this one
         submodule = f"{self.__name__}.{name}"
         if standing_in and PathFinder.find_spec(submodule, self.__dict__.get("__path__", [])):

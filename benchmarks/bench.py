@@ -28,6 +28,7 @@ RESULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "results.json
 
 def main() -> int:
     arguments = _arguments()
+    os.makedirs(os.path.dirname(arguments.results) or ".", exist_ok=True)
     failed = [name for name in arguments.only if not measure(name, arguments.results)]
     results = load(arguments.results)
     table = os.path.join(os.path.dirname(arguments.results) or ".", "RESULTS.md")

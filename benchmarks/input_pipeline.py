@@ -3,9 +3,10 @@
     python -m benchmarks.input_pipeline             # --json for machines, --check to exit 1 below the targets
 
 The training stream (records read, shuffled, parsed, prepared, batched) with and without RandAugment, the same crops with
-keras_cv's RandAugment, and timm's pipeline where it is installed, in turns within one run, because a machine drifts. The images are smooth random ones of about 450 x 350
-pixels, JPEG quality 70 to 95. The original release reached 692 images/s on two cores (1,742 without RandAugment), timm 560.
-Beside the rate stands the processor time of an image, which other programs on the machine change less.
+keras_cv's RandAugment, and timm's pipeline where it is installed, in turns within one run, because a machine drifts. The images
+are smooth random ones of about 450 x 350 pixels, JPEG quality 70 to 95. The original release reached 692 images/s on two cores
+(1,742 without RandAugment), timm 560. Beside the rate stands the processor time of an image, which other programs on the machine
+change less.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ SIZE = 224
 BATCH = 32
 LAYERS, LEVEL = 2, 9.0
 TARGET_RATE, TARGET_RATIO = 1400, 0.8
+TARGET_TIMES_TIMM = 2.5  # the same, on any machine: timm reached 560 on the one that the rate was set for
 OURS, PLAIN, KERAS_CV, TIMM = "ours", "ours without RandAugment", "keras_cv", "timm"
 
 
@@ -57,10 +59,18 @@ def main() -> None:
             pipelines[TIMM] = timm_peers.input_pipeline(jpegs, SIZE, BATCH, LAYERS, int(LEVEL), machine.cores())
         rounds = measure(pipelines, arguments.rounds, arguments.batches)
     result: dict[str, Any] = {"machine": bench_machine.in_short(), "rows": summarise(rounds)}
+    if TIMM in rounds:
+        result["times_timm"] = round(_relative(rounds[TIMM], rounds[OURS], 0), 3)
     print(json.dumps(result, indent=1) if arguments.json else _table(result))
-    ours = result["rows"][OURS]
-    if arguments.check and (ours["images_per_second"] < TARGET_RATE or ours["of_without"] < TARGET_RATIO):
+    if arguments.check and not reached(result):
         sys.exit(1)
+
+
+def reached(result: dict[str, Any]) -> bool:
+    """Whether the result meets the targets; a slower machine's rate counts by what timm reaches in the same run."""
+    ours = result["rows"][OURS]
+    fast = ours["images_per_second"] >= TARGET_RATE or result.get("times_timm", 0.0) >= TARGET_TIMES_TIMM
+    return fast and ours["of_without"] >= TARGET_RATIO
 
 
 def _arguments() -> argparse.Namespace:
@@ -69,7 +79,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="turns of every pipeline")
     parser.add_argument("--batches", type=int, default=30, help=f"batches of {BATCH} in a turn")
     parser.add_argument("--json", action="store_true")
-    help_text = f"exit 1 below {TARGET_RATE} images/s or {TARGET_RATIO:.0%} of the rate without RandAugment"
+    rate = f"{TARGET_RATE} images/s (and {TARGET_TIMES_TIMM} x timm)"
+    help_text = f"exit 1 below {rate} or {TARGET_RATIO:.0%} of the rate without RandAugment"
     parser.add_argument("--check", action="store_true", help=help_text.replace("%", "%%"))
     return parser.parse_args()
 
@@ -152,8 +163,8 @@ def summarise(rounds: dict[str, list[tuple[float, float]]]) -> dict[str, dict[st
     return rows
 
 
-def _relative(plain: list[tuple[float, float]], turns: list[tuple[float, float]], kind: int) -> float:
-    return statistics.median(one[kind] / other[kind] for one, other in zip(plain, turns))
+def _relative(others: list[tuple[float, float]], turns: list[tuple[float, float]], kind: int) -> float:
+    return statistics.median(one[kind] / other[kind] for one, other in zip(others, turns))
 
 
 def _table(result: dict[str, Any]) -> str:
@@ -167,9 +178,10 @@ def _table(result: dict[str, Any]) -> str:
         if "processor_ms_per_image" in row:
             processor = f"{row['processor_ms_per_image']:>8.2f}{row['of_without_by_processor_time']:>9.0%}"
         lines.append(f"{name:26}{rates}{row['of_without']:>9.0%}{processor}")
-    lines.append(
-        f"targets: {TARGET_RATE} images/s on two cores and {TARGET_RATIO:.0%} of plain; the release: 692 and 40%"
-    )
+    if "times_timm" in result:
+        lines.append(f"ours: {result['times_timm']:.2f} x timm")
+    rate = f"{TARGET_RATE} images/s on two cores ({TARGET_TIMES_TIMM} x timm)"
+    lines.append(f"targets: {rate} and {TARGET_RATIO:.0%} of plain; the release: 692 and 40%")
     return "\n".join(lines)
 
 

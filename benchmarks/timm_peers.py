@@ -1,6 +1,6 @@
-"""timm's (PyTorch) work of the same kind as ours, where torch and timm are installed:
+"""timm's (PyTorch) work of the same kind as ours, where torch, torchvision and timm are installed beside ours.
 
-    pip install torch torchvision timm        # beside ours, in an environment of its own; no requirement of the project
+They are no requirement of the project: `.venv/bin/pip install torch torchvision timm "numpy<2"` adds them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def training(images: np.ndarray, labels: np.ndarray) -> turns.Candidate:
     return turns.repeated(step, len(images))
 
 
-def input_pipeline(jpegs: Sequence[bytes], size: int, batch: int, layers: int, level: int, workers: int) -> Iterable[Any]:
+def input_pipeline(
+    jpegs: Sequence[bytes], size: int, batch: int, layers: int, level: int, workers: int
+) -> Iterable[Any]:
     """Endless batches of random crops, flips and RandAugment, made by `workers` processes; pixels are not normalised."""
     import timm.data
     import torch

@@ -3,9 +3,9 @@
     python -m benchmarks.train             # --json for machines, --check to exit 1 below the targets
 
 Ours is the loop that `--mode=train` runs: JPEG records read, cropped, flipped, RandAugmented (2 ops, level 27), the step with
-dropout, stochastic depth, weight decay, RMSProp and averages. Its peers are keras.applications' b0 and, where torch and
-timm are installed, timm's, taking steps (forward, backward, RMSProp) on one batch that lies ready in memory. They take turns within one run, because a machine drifts. The peak
-of memory is that of a process of its own that runs ours alone.
+dropout, stochastic depth, weight decay, RMSProp and averages. Its peers are keras.applications' b0 and, where torch and timm are
+installed, timm's, taking steps (forward, backward, RMSProp) on one batch that lies ready in memory. They take turns within one
+run, because a machine drifts. The peak of memory is that of a process of its own that runs ours alone.
 """
 
 from __future__ import annotations

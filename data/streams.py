@@ -255,10 +255,17 @@ def mix_seed(*values: Any) -> tf.Tensor:
     return state[0]
 
 
-def _count_readable(files: list[str], skipped: Sequence[Unreadable]) -> int:
-    cut = {shard.path: shard.cut_at for shard in skipped if shard.cut_at is not None}
-    whole = sum(records.count_records(path) for path in files if path not in cut)
-    return whole + sum(cut.values()) - sum(len(shard.images) for shard in skipped)
+def count_readable(files: list[str], skipped: Sequence[Unreadable]) -> int:
+    """Records of the files without those that are left out.
+
+    Raises:
+      UserError: a file that is cut short and not among `skipped`.
+    """
+    left_out, count = {shard.path: shard for shard in skipped}, 0
+    for path in files:
+        shard = left_out.get(path, Unreadable(path, (), None))
+        count += (records.count_records(path) if shard.cut_at is None else shard.cut_at) - len(shard.images)
+    return count
 
 
 def _shuffle_buffer(files: list[str]) -> int:
@@ -467,7 +474,7 @@ def evaluation_stream(
     dataset = read_records(tf.data.Dataset.from_tensor_slices(files), skipped).take(-1 if limit is None else limit)
     dataset = dataset.shard(pipeline.count, pipeline.index)
     dataset = parallel_map(dataset, prepare)
-    total = _count_readable(files, skipped) if replicas > 1 else None
+    total = count_readable(files, skipped) if replicas > 1 else None
     if total is not None and limit is not None:
         total = min(total, limit)
     steps = None if total is None else -(-total // (batch * replicas))

@@ -19,6 +19,7 @@ import tensorflow as tf
 from data import preprocessing, records, streams
 from data.streams import Pipeline
 from data.unreadable import Unreadable
+from efficientnet.cpu_inference import MANY_IMAGES
 from efficientnet.layers import ForwardPass
 from efficientnet.model import EfficientNet
 from errors import UserError
@@ -82,6 +83,8 @@ def predict(config: PredictConfig) -> Summary:
         with strategy.scope():
             model = EfficientNet(config.model, bfloat16=strategies.uses_bfloat16(config.device, strategy))
             checkpoints.load_weights(model, config.checkpoint, "predict_ckpt_path", use_averages=config.use_averages)
+        # Of all shards, whatever of them is left to do, and for whom: a continued run must compute the same.
+        model.expect_inference_of(_count_up_to(MANY_IMAGES, every))
         Prediction(config, strategy, model, Samples(config, every), summary).run(pending)
     summary.seconds = time.monotonic() - started
     print(summary.line(config.title))
@@ -205,8 +208,9 @@ class Prediction:
             raise streams.explain(error, files) from error
 
     def _run(self, pending: list[Shard]) -> None:
-        with progress(self.config.title, total=_expected(self.config, pending), unit="images") as bar:
-            predictions = _ByFile(self._predictions(pending, bar))
+        skipped = streams.unreadable_records([shard.source for shard in pending], self.config.skip_corrupt_records)
+        with progress(self.config.title, total=_expected(self.config, pending, skipped), unit="images") as bar:
+            predictions = _ByFile(self._predictions(pending, skipped, bar))
             for index, shard in enumerate(pending):
                 self._write_shard(shard, predictions.part(index))
 
@@ -234,10 +238,11 @@ class Prediction:
             records.write_text(shard.count_file, json.dumps({"image_num": count}) + "\n")
         self.summary.images += count
 
-    def _predictions(self, pending: list[Shard], bar: Any) -> Iterator[tuple[int, int, np.ndarray]]:
+    def _predictions(
+        self, pending: list[Shard], skipped: Sequence[Unreadable], bar: Any
+    ) -> Iterator[tuple[int, int, np.ndarray]]:
         """(position in `pending`, record number in the file, probabilities float32 [C]) of every image in order."""
         config, files = self.config, [shard.source for shard in pending]
-        skipped = streams.unreadable_records(files, config.skip_corrupt_records)
 
         def make(context: Optional[tf.distribute.InputContext]) -> tf.data.Dataset:
             return prediction_stream(
@@ -310,7 +315,8 @@ def prediction_stream(
       image_size, small_image_model: evaluation preprocessing.
       batch: images of one replica's batch.
       share: (worker, workers): every `workers`-th record of each file from `worker` on.
-      skipped: records whose image is left out (weight -1, an image of zeros), so that numbers stay those of the file.
+      skipped: records whose image is left out (weight -1, an image of zeros), so that numbers stay those of the file; and
+        where files are cut short.
       replicas: replicas over all pipelines.
       pipeline: this host's share: its replicas' batches of every step.
       noise: the training's preprocessing instead of the evaluation's; None for the latter.
@@ -325,10 +331,13 @@ def prediction_stream(
     worker, workers = share
     pairs = [[files.index(shard.path), number] for shard in skipped for number in shard.images]
     unreadable = tf.constant(pairs or np.zeros([0, 2]), tf.int64)
+    cuts = {shard.path: shard.cut_at for shard in skipped if shard.cut_at is not None}
+    lengths = tf.constant([cuts.get(path, -1) for path in files], tf.int64)
     empty = tf.constant([count % (batch * replicas) for count in finished_before or [0] * len(files)], tf.int64)
 
     def read(position: tf.Tensor, path: tf.Tensor) -> tf.data.Dataset:
-        numbered = tf.data.TFRecordDataset(path, buffer_size=8 << 20).enumerate().shard(workers, worker)
+        examples = tf.data.TFRecordDataset(path, buffer_size=8 << 20).take(lengths[position])
+        numbered = examples.enumerate().shard(workers, worker)
         images = numbered.map(lambda number, example: {"file": position, "number": number, "example": example})
         return _filling().repeat(empty[position]).concatenate(images)
 
@@ -411,13 +420,24 @@ class _ByFile:
             yield number, probabilities
 
 
-def _expected(config: PredictConfig, pending: list[Shard]) -> int:
+def _count_up_to(enough: int, shards: Sequence[Shard]) -> int:
+    """Images of the shards, as far as they can be read; none is counted after there are enough."""
+    images = 0
+    for shard in shards:
+        if images < enough:
+            with contextlib.suppress(UserError, tf.errors.OpError):  # which says so when its turn comes
+                images += records.count_records(shard.source)
+    return images
+
+
+def _expected(config: PredictConfig, pending: list[Shard], skipped: Sequence[Unreadable]) -> int:
     """How many images are to come: exact for small inputs, estimated from the first shard's record size otherwise."""
-    sizes = [tf.io.gfile.stat(shard.source).length for shard in pending]
+    files = [shard.source for shard in pending]
+    sizes = [tf.io.gfile.stat(path).length for path in files]
     if sum(sizes) <= EXACT_COUNT_LIMIT:
-        total = sum(records.count_records(shard.source) for shard in pending)
+        total = streams.count_readable(files, skipped)
     else:
-        total = int(records.count_records(pending[0].source) * sum(sizes) / max(sizes[0], 1))
+        total = int(streams.count_readable(files[:1], skipped) * sum(sizes) / max(sizes[0], 1))
     return total // config.total_replicas
 
 

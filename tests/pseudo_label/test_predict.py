@@ -265,6 +265,31 @@ def test_an_input_file_that_vanishes_is_named_and_finished_shards_stay(folder, t
     assert summary.images + IN_A_SHARD * summary.skipped_shards == SHARDS * IN_A_SHARD
 
 
+def test_a_shard_that_is_cut_short_is_left_out_from_there_on_if_asked(folder, tmp_path, capsys):
+    images = tmp_path / "images"
+    shutil.copytree(folder / "images", images)
+    cut = images / records.shard_name("train", 2, SHARDS)
+    content = cut.read_bytes()
+    cut.write_bytes(content[: records.offset_of(str(cut), 3) + 40])
+    config = dataclasses.replace(config_for(folder, tmp_path / "out"), input_dir=str(images))
+    with pytest.raises(UserError, match=r"train-00002-of-00004: record 3 at byte \d+ is truncated or corrupt"):
+        predict.predict(config)
+    summary = predict.predict(dataclasses.replace(config, skip_corrupt_records=True))
+    assert summary.images == SHARDS * IN_A_SHARD - 2
+    assert "leaves out the rest of 1 corrupt shards, the first in" in capsys.readouterr().out
+    assert len(list(records.read_shard(str(tmp_path / "out" / "train-info-00002-of-00004-00000")))) == 3
+
+
+def test_the_network_knows_how_many_images_all_shards_hold_whatever_is_left_to_do(folder, tmp_path, monkeypatch):
+    counts = []
+    monkeypatch.setattr(EfficientNet, "expect_inference_of", lambda model, images: counts.append(images))
+    config = config_for(folder, tmp_path / "out")
+    predict.predict(config)
+    (tmp_path / "out" / records.prediction_count_name(1, SHARDS, 0)).unlink()
+    predict.predict(config)
+    assert counts == [SHARDS * IN_A_SHARD] * 2
+
+
 def test_a_full_disk_is_one_line_and_leaves_finished_shards_whole(folder, whole, tmp_path, monkeypatch):
     output_dir = tmp_path / "out"
     config = config_for(folder, output_dir)
