@@ -33,7 +33,7 @@ def inference(images: np.ndarray) -> turns.Candidate:
     import torch
 
     network = timm.create_model(NETWORK, pretrained=False).eval()
-    batch = _channels_last(images)
+    batch = _pixels(images)
 
     def run() -> None:
         with torch.inference_mode():
@@ -50,7 +50,7 @@ def training(images: np.ndarray, labels: np.ndarray) -> turns.Candidate:
 
     network = timm.create_model(NETWORK, pretrained=False).train()
     optimizer = timm.optim.RMSpropTF(network.parameters(), lr=1e-4, alpha=0.9, momentum=0.9, eps=1e-3)
-    batch, targets = _channels_last(images), torch.from_numpy(labels)
+    batch, targets = _pixels(images), torch.from_numpy(labels)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -90,7 +90,8 @@ def input_pipeline(
     )
 
 
-def _channels_last(images: np.ndarray) -> Any:
+def _pixels(images: np.ndarray) -> Any:
+    """[B, 3, H, W], PyTorch's own order: with channels last a step takes three times as long on a CPU."""
     import torch
 
-    return torch.from_numpy(images.transpose(0, 3, 1, 2)).contiguous(memory_format=torch.channels_last)
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
