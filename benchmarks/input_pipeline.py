@@ -39,7 +39,6 @@ SIZE = 224
 BATCH = 32
 LAYERS, LEVEL = 2, 9.0
 TARGET_RATE, TARGET_RATIO = 1400, 0.8
-TARGET_TIMES_TIMM = 2.5  # the same, on any machine: timm reached 560 on the one that the rate was set for
 OURS, PLAIN, KERAS_CV, TIMM = "ours", "ours without RandAugment", "keras_cv", "timm"
 
 
@@ -62,15 +61,9 @@ def main() -> None:
     if TIMM in rounds:
         result["times_timm"] = round(_relative(rounds[TIMM], rounds[OURS], 0), 3)
     print(json.dumps(result, indent=1) if arguments.json else _table(result))
-    if arguments.check and not reached(result):
-        sys.exit(1)
-
-
-def reached(result: dict[str, Any]) -> bool:
-    """Whether the result meets the targets; a slower machine's rate counts by what timm reaches in the same run."""
     ours = result["rows"][OURS]
-    fast = ours["images_per_second"] >= TARGET_RATE or result.get("times_timm", 0.0) >= TARGET_TIMES_TIMM
-    return fast and ours["of_without"] >= TARGET_RATIO
+    if arguments.check and (ours["images_per_second"] < TARGET_RATE or ours["of_without"] < TARGET_RATIO):
+        sys.exit(1)
 
 
 def _arguments() -> argparse.Namespace:
@@ -79,8 +72,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="turns of every pipeline")
     parser.add_argument("--batches", type=int, default=30, help=f"batches of {BATCH} in a turn")
     parser.add_argument("--json", action="store_true")
-    rate = f"{TARGET_RATE} images/s (and {TARGET_TIMES_TIMM} x timm)"
-    help_text = f"exit 1 below {rate} or {TARGET_RATIO:.0%} of the rate without RandAugment"
+    help_text = f"exit 1 below {TARGET_RATE} images/s or {TARGET_RATIO:.0%} of the rate without RandAugment"
     parser.add_argument("--check", action="store_true", help=help_text.replace("%", "%%"))
     return parser.parse_args()
 
@@ -180,8 +172,9 @@ def _table(result: dict[str, Any]) -> str:
         lines.append(f"{name:26}{rates}{row['of_without']:>9.0%}{processor}")
     if "times_timm" in result:
         lines.append(f"ours: {result['times_timm']:.2f} x timm")
-    rate = f"{TARGET_RATE} images/s on two cores ({TARGET_TIMES_TIMM} x timm)"
-    lines.append(f"targets: {rate} and {TARGET_RATIO:.0%} of plain; the release: 692 and 40%")
+    lines.append(
+        f"targets: {TARGET_RATE} images/s on two cores and {TARGET_RATIO:.0%} of plain; the release: 692 and 40%"
+    )
     return "\n".join(lines)
 
 

@@ -255,17 +255,14 @@ def mix_seed(*values: Any) -> tf.Tensor:
     return state[0]
 
 
-def count_readable(files: list[str], skipped: Sequence[Unreadable]) -> int:
-    """Records of the files without those that are left out.
+def count_records(files: list[str], skipped: Sequence[Unreadable]) -> int:
+    """Records of the files up to where they are cut; those whose image cannot be decoded are among them.
 
     Raises:
       UserError: a file that is cut short and not among `skipped`.
     """
-    left_out, count = {shard.path: shard for shard in skipped}, 0
-    for path in files:
-        shard = left_out.get(path, Unreadable(path, (), None))
-        count += (records.count_records(path) if shard.cut_at is None else shard.cut_at) - len(shard.images)
-    return count
+    cuts = unreadable.cuts(skipped)
+    return sum(cuts[path] if path in cuts else records.count_records(path) for path in files)
 
 
 def _shuffle_buffer(files: list[str]) -> int:
@@ -474,7 +471,9 @@ def evaluation_stream(
     dataset = read_records(tf.data.Dataset.from_tensor_slices(files), skipped).take(-1 if limit is None else limit)
     dataset = dataset.shard(pipeline.count, pipeline.index)
     dataset = parallel_map(dataset, prepare)
-    total = count_readable(files, skipped) if replicas > 1 else None
+    total = None
+    if replicas > 1:
+        total = count_records(files, skipped) - sum(len(shard.images) for shard in skipped)
     if total is not None and limit is not None:
         total = min(total, limit)
     steps = None if total is None else -(-total // (batch * replicas))

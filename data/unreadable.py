@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Optional
 
 import tensorflow as tf
@@ -58,6 +59,11 @@ def _scan_file(path: str) -> Unreadable:
     except tf.errors.DataLossError:
         cut_at = total
     return Unreadable(path, tuple(sorted(set(range(total)) - readable)), cut_at)
+
+
+def cuts(found: Sequence[Unreadable]) -> dict[str, int]:
+    """Of each file that cannot be read to its end: the number of the record there."""
+    return {shard.path: shard.cut_at for shard in found if shard.cut_at is not None}
 
 
 def describe(found: list[Unreadable]) -> str:

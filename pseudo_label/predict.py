@@ -16,7 +16,7 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-from data import preprocessing, records, streams
+from data import preprocessing, records, streams, unreadable
 from data.streams import Pipeline
 from data.unreadable import Unreadable
 from efficientnet.cpu_inference import MANY_IMAGES
@@ -330,8 +330,8 @@ def prediction_stream(
     """
     worker, workers = share
     pairs = [[files.index(shard.path), number] for shard in skipped for number in shard.images]
-    unreadable = tf.constant(pairs or np.zeros([0, 2]), tf.int64)
-    cuts = {shard.path: shard.cut_at for shard in skipped if shard.cut_at is not None}
+    undecodable = tf.constant(pairs or np.zeros([0, 2]), tf.int64)
+    cuts = unreadable.cuts(skipped)
     lengths = tf.constant([cuts.get(path, -1) for path in files], tf.int64)
     empty = tf.constant([count % (batch * replicas) for count in finished_before or [0] * len(files)], tf.int64)
 
@@ -353,7 +353,7 @@ def prediction_stream(
             return {**own, "image": tf.zeros([image_size, image_size, 3])}
 
         here = tf.stack([record["file"], record["number"]])
-        left_out = tf.reduce_any(tf.reduce_all(tf.equal(unreadable, here), -1))
+        left_out = tf.reduce_any(tf.reduce_all(tf.equal(undecodable, here), -1))
         filling = record["number"] == FILLING
         return {
             **tf.cond(left_out | filling, zeros, inputs),
@@ -435,9 +435,9 @@ def _expected(config: PredictConfig, pending: list[Shard], skipped: Sequence[Unr
     files = [shard.source for shard in pending]
     sizes = [tf.io.gfile.stat(path).length for path in files]
     if sum(sizes) <= EXACT_COUNT_LIMIT:
-        total = streams.count_readable(files, skipped)
+        total = streams.count_records(files, skipped)
     else:
-        total = int(streams.count_readable(files[:1], skipped) * sum(sizes) / max(sizes[0], 1))
+        total = int(streams.count_records(files[:1], skipped) * sum(sizes) / max(sizes[0], 1))
     return total // config.total_replicas
 
 
