@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/python main.py --flagfile=flags/presets/digits.flags --work_dir=$(WORK_DIR)
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.bench

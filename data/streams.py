@@ -7,6 +7,7 @@ batches that an uninterrupted one would have seen.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
@@ -263,6 +264,16 @@ def count_records(files: list[str], skipped: Sequence[Unreadable]) -> int:
     """
     cuts = unreadable.cuts(skipped)
     return sum(cuts[path] if path in cuts else records.count_records(path) for path in files)
+
+
+def count_up_to(enough: int, files: Sequence[str]) -> int:
+    """Records of the files, as far as they can be read; none of the files is looked at after there are enough."""
+    count = 0
+    for path in files:
+        if count < enough:
+            with contextlib.suppress(UserError, tf.errors.OpError):  # which says so when its turn comes
+                count += records.count_records(path)
+    return count
 
 
 def _shuffle_buffer(files: list[str]) -> int:

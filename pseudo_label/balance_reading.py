@@ -39,8 +39,10 @@ def read_soft_labels(path: str, size: int, num_classes: int) -> Iterator[np.ndar
         done += len(serialized)
 
 
-def read_batches(path: str, size: int, skip: int = 0) -> Iterator[list[bytes]]:
+def read_batches(path: str, size: int, skip: int = 0, needed: Optional[int] = None) -> Iterator[list[bytes]]:
     """Yields the records of a shard but the first `skip`, `size` at a time; the last batch may be smaller and none is empty.
+
+    A shard that is cut short after its `needed` records ends there.
 
     Raises:
       UserError: a record that cannot be read, with file and record.
@@ -58,6 +60,10 @@ def read_batches(path: str, size: int, skip: int = 0) -> Iterator[list[bytes]]:
             yield batch
             done += len(batch)
     except tf.errors.DataLossError:
+        if done + len(batch) == needed:
+            if batch:
+                yield batch
+            return
         raise UserError(f"{path}: record {done + len(batch)} is truncated or corrupt; write the file again") from None
     except (tf.errors.OpError, OSError) as error:
         raise UserError(f"{path}: record {done + len(batch)} cannot be read: {one_line(error)}") from None

@@ -98,7 +98,8 @@ def _kept_records(files: ShardFiles, keep: np.ndarray, num_classes: int) -> Iter
     """Yields the filtered records of the images whose `keep` bool [n] is set, in order, a batch at a time."""
     each = _batch_of_a_worker(files, len(keep))
     done = 0
-    all_images = read_batches(files.images, each * len(files.predictions))
+    # What --skip_corrupt_records made prediction leave out at a shard's end is not missed here.
+    all_images = read_batches(files.images, each * len(files.predictions), needed=len(keep))
     all_rows = _rows_in_order(files.predictions, each, num_classes)
     for images, rows in itertools.zip_longest(all_images, all_rows, fillvalue=()):
         chosen = keep[done : done + len(images)]

@@ -84,7 +84,7 @@ def predict(config: PredictConfig) -> Summary:
             model = EfficientNet(config.model, bfloat16=strategies.uses_bfloat16(config.device, strategy))
             checkpoints.load_weights(model, config.checkpoint, "predict_ckpt_path", use_averages=config.use_averages)
         # Of all shards, whatever of them is left to do, and for whom: a continued run must compute the same.
-        model.expect_inference_of(_count_up_to(MANY_IMAGES, every))
+        model.expect_inference_of(streams.count_up_to(MANY_IMAGES, [shard.source for shard in every]))
         Prediction(config, strategy, model, Samples(config, every), summary).run(pending)
     summary.seconds = time.monotonic() - started
     print(summary.line(config.title))
@@ -418,16 +418,6 @@ class _ByFile:
             _, number, probabilities = self._next
             self._next = next(self._predictions, None)
             yield number, probabilities
-
-
-def _count_up_to(enough: int, shards: Sequence[Shard]) -> int:
-    """Images of the shards, as far as they can be read; none is counted after there are enough."""
-    images = 0
-    for shard in shards:
-        if images < enough:
-            with contextlib.suppress(UserError, tf.errors.OpError):  # which says so when its turn comes
-                images += records.count_records(shard.source)
-    return images
 
 
 def _expected(config: PredictConfig, pending: list[Shard], skipped: Sequence[Unreadable]) -> int:

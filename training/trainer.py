@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from data import records, streams
 from data.unreadable import Unreadable
+from efficientnet.cpu_inference import MANY_IMAGES
 from efficientnet.model import EfficientNet
 from errors import UserError
 from evaluation.accuracy import Evaluator
@@ -271,10 +272,10 @@ class Trainer:
     def evaluate(self) -> dict[str, Any]:
         """Accuracy of the averages (or of the raw weights) on the evaluation split; writes evaluation.json."""
         config = self.config
-        model, evaluator = self._evaluation_model()
+        files = records.find_shards(config.data.label_data_dir, f"{config.eval_split}-?????-of-?????", "label_data_dir")
+        model, evaluator = self._evaluation_model(files)
         if config.use_averages:
             self.state.copy_averages_to(model)
-        files = records.find_shards(config.data.label_data_dir, f"{config.eval_split}-?????-of-?????", "label_data_dir")
         skipped = streams.unreadable_records(files, config.data.skip_corrupt_records)
         replicas = self.strategy.num_replicas_in_sync
 
@@ -306,11 +307,13 @@ class Trainer:
         )
         return result
 
-    def _evaluation_model(self) -> tuple[EfficientNet, Evaluator]:
+    def _evaluation_model(self, files: list[str]) -> tuple[EfficientNet, Evaluator]:
         if self._evaluation is None:
+            images = min(streams.count_up_to(MANY_IMAGES, files), self.config.num_eval_images or MANY_IMAGES)
             with self.strategy.scope():
                 model = self.model
                 if self.config.use_averages:
                     model = EfficientNet(self.config.model, bfloat16=self.bfloat16)
+                model.expect_inference_of(images)
                 self._evaluation = (model, Evaluator(model, self.strategy))
         return self._evaluation

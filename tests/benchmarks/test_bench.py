@@ -33,7 +33,8 @@ def balance(rate):
 
 def pipeline(rate, share):
     row = {"images_per_second": rate, "slowest": rate - 9, "fastest": rate + 9, "of_without": share}
-    return {"machine": "", "rows": {"ours": row, "ours without RandAugment": {**row, "of_without": 1.0}}}
+    rows = {"ours": row, "ours without RandAugment": {**row, "of_without": 1.0}}
+    return {"machine": "", "rows": rows, "times": {"tf.data without RandAugment": 0.85, "timm": 2.7}}
 
 
 def runs(*seconds):
@@ -87,7 +88,6 @@ def test_every_row_has_its_table_with_machine_versions_date_and_verdict():
         ("balance", balance(100_000), True),
         ("input_pipeline", pipeline(1400, 0.8), True),
         ("input_pipeline", pipeline(1399, 0.9), False),
-        ("input_pipeline", {**pipeline(1399, 0.9), "times_timm": 2.7}, False),
         ("input_pipeline", pipeline(1500, 0.79), False),
         ("start", start(8.0), True),
         ("start", start(8.1), False),
@@ -100,6 +100,11 @@ def test_every_row_has_its_table_with_machine_versions_date_and_verdict():
 def test_targets(name, found, reached):
     assert bench_table.row(name, entry(found)).reached is reached
     assert ("**not reached**" in bench_table.render({name: entry(found)})) is not reached
+
+
+def test_the_pipelines_rate_stands_beside_its_peers():
+    text = bench_table.render({"input_pipeline": entry(pipeline(988, 0.86))})
+    assert "988 images/s (0.85 x tf.data without RandAugment, 2.70 x timm), 86%" in text
 
 
 def test_the_time_is_linear_where_further_records_cost_the_same():

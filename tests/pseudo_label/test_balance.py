@@ -541,6 +541,19 @@ def test_bad_input_is_named_on_one_line(tmp_path, damage, message):
     assert not list(tmp_path.glob("out/data/*00001-of*"))
 
 
+@pytest.mark.parametrize("whole", [0, 3, 5])
+def test_images_that_are_cut_short_where_prediction_left_off_are_balanced_up_to_there(tmp_path, whole):
+    shards = [random_shards()[0], random_shards()[1][:whole]]
+    write_inputs(tmp_path, shards, workers=2)
+    config = config_for(tmp_path, num_shards=2)
+    balance_without_beam(config)
+    images = tmp_path / IMAGES_1
+    with images.open("ab") as file:
+        file.write(b"the start of a record")
+    balance_without_beam(dataclasses.replace(config, output_dir=f"{tmp_path}/cut"))
+    assert output_shards(tmp_path, "cut") == output_shards(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

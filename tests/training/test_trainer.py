@@ -13,6 +13,7 @@ import tensorflow as tf
 from data import prepare, records, streams
 from data.config import AugmentConfig, DataConfig
 from data.tasks import load_task
+from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
 from errors import UserError
 from flags.config import DeviceConfig, OptimizerConfig, PrepareConfig, TrainConfig
@@ -308,6 +309,14 @@ def test_eval_takes_a_prefix_and_counts_as_the_training_did(finished, data_dir):
     with open(os.path.join(finished.model_dir, "evaluation.json")) as file:
         trained = json.load(file)
     assert trainer.run(dataclasses.replace(finished, train=False, model_dir=prefix)) == trained
+
+
+def test_the_network_knows_how_many_images_are_evaluated(finished, monkeypatch):
+    counts = []
+    monkeypatch.setattr(EfficientNet, "expect_inference_of", lambda model, images: counts.append(images))
+    for limit in (None, 5, 1000):
+        trainer.run(dataclasses.replace(finished, train=False, num_eval_images=limit))
+    assert counts == [21, 5, 21]
 
 
 def test_a_model_dir_that_cannot_be_made_is_one_line(config, tmp_path):
