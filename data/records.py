@@ -240,7 +240,21 @@ def image_of(example: bytes) -> bytes:
 
 
 def count_records(path: str) -> int:
-    """Number of records of a shard, from the length fields alone (no payload is read).
+    """Number of records of a shard.
+
+    Raises:
+      UserError: truncated, with record number and byte offset.
+    """
+    return sum(1 for _ in offsets(path))
+
+
+def offset_of(path: str, number: int) -> int:
+    """Byte at which record `number` starts; the records before it must be whole."""
+    return next(itertools.islice(offsets(path), number - 1, None)) if number else 0
+
+
+def offsets(path: str) -> Iterator[int]:
+    """Bytes at which the records end, from the length fields alone (no payload is read).
 
     Raises:
       UserError: truncated, with record number and byte offset.
@@ -256,14 +270,4 @@ def count_records(path: str) -> int:
                 raise corrupt_record(path, count, offset)
             offset += length + 16
             count += 1
-    return count
-
-
-def offset_of(path: str, number: int) -> int:
-    """Byte at which record `number` starts; the records before it must be whole."""
-    offset = 0
-    with tf.io.gfile.GFile(path, "rb") as file:
-        for _ in range(number):
-            file.seek(offset)
-            offset += struct.unpack("<Q", file.read(8))[0] + 16
-    return offset
+            yield offset

@@ -135,7 +135,8 @@ def parse_labeled(record: Record, num_classes: int) -> dict[str, tf.Tensor]:
             *_where(record),
             f" has {records.CLASS_LABEL} ",
             label,
-            f", expected 1 to {num_classes}; write the file again, or set --num_label_classes",
+            f", expected 1 to {num_classes}; write the file again",
+            tf.where(label > num_classes, ", or set --num_label_classes where the task lets you", ""),
         ),
     )
     with tf.control_dependencies([in_range]):
@@ -267,12 +268,14 @@ def count_records(files: list[str], skipped: Sequence[Unreadable]) -> int:
 
 
 def count_up_to(enough: int, files: Sequence[str]) -> int:
-    """Records of the files, as far as they can be read; none of the files is looked at after there are enough."""
+    """Records of the files, as far as they can be read, or `enough` where there are more."""
     count = 0
     for path in files:
-        if count < enough:
-            with contextlib.suppress(UserError, tf.errors.OpError):  # which says so when its turn comes
-                count += records.count_records(path)
+        with contextlib.suppress(UserError, tf.errors.OpError):  # which says so when its turn comes
+            for _ in records.offsets(path):
+                count += 1
+                if count == enough:
+                    return count
     return count
 
 

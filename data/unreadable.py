@@ -71,5 +71,5 @@ def describe(found: list[Unreadable]) -> str:
     images = sum(len(shard.images) for shard in found)
     cut = sum(shard.cut_at is not None for shard in found)
     parts = [f"{images} images that cannot be decoded"] if images else []
-    parts += [f"the rest of {cut} corrupt shards"] if cut else []
+    parts += [f"the rest of {cut} corrupt shard{'s' if cut > 1 else ''}"] if cut else []
     return f"--skip_corrupt_records leaves out {' and '.join(parts)}, the first in {found[0].path}: record {found[0].first()}"

@@ -63,6 +63,8 @@ def classify(config: ClassifyConfig) -> list[Answer]:
     if output_csv and "://" not in output_csv:
         output_csv = os.path.abspath(output_csv)
     if output_csv:
+        if tf.io.gfile.isdir(output_csv):
+            raise UserError(f"--output_csv: {output_csv} is a folder; name a file")
         with _writing(output_csv):
             tf.io.gfile.makedirs(os.path.dirname(output_csv) or ".")
     strategy = strategies.make_strategy(config.device)

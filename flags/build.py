@@ -51,6 +51,10 @@ def prepare_config(values: FlagValues) -> PrepareConfig:
       UserError: no data_dir.
     """
     task_name = load_task(values.task_name).name
+    if values["num_labeled"].present and task_name != "digits":
+        raise UserError(
+            f"--num_labeled: digits alone draws its labeled images, --task_name={task_name} has them already; leave the flag out"
+        )
     return PrepareConfig(
         task_name,
         needed(values, "data_dir", "the folder to write to"),

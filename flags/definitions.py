@@ -6,6 +6,7 @@ Names and defaults marked [release] are the release's (RELEASE section 11); [our
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
@@ -29,6 +30,9 @@ IGNORED = {
     "task": "--mode=balance works on all shards in one run",
     "total_label_replicas": "--mode=balance finds every worker's prediction files itself",
 }
+
+
+MAX_WHOLE = 1 << 62  # seeds, and what is computed of a number of steps, have 64 bits
 
 
 class _Group:
@@ -58,10 +62,12 @@ class _Group:
         flags.DEFINE_integer(name, default, text, **self._common())
         expected = f"an integer of at least {low}" + ("" if unset is None else f", or {unset} for none")
         self._check(name, lambda value: value >= low or value == unset, expected)
+        self._check(name, lambda value: value < MAX_WHOLE, f"an integer below {MAX_WHOLE}")
 
     def number(self, name: str, default: Optional[float], text: str, valid: Callable[[float], bool], what: str) -> None:
         flags.DEFINE_float(name, default, text, **self._common())
         self._check(name, valid, f"a number {what}")
+        self._check(name, math.isfinite, "a finite number")
 
     def _check(self, name: str, valid: Callable[[Any], bool], expected: str) -> None:
         def check(value: Any) -> bool:
@@ -346,7 +352,8 @@ def _reading(group: _Group) -> None:
     group.whole(
         "num_labeled",
         40,
-        "prepare: labeled training images, the same number of every class; the rest of the pool is unlabeled. [ours]",
+        "prepare, of digits alone: labeled training images, the same number of every class; the rest of the pool is "
+        "unlabeled. [ours]",
     )
 
 

@@ -63,7 +63,10 @@ def task_of(values: FlagValues, described: Optional[Description] = None) -> Task
     """
     if described and not values["task_name"].present and not values.data_dir:
         return described.task
-    task = load_task(values.task_name, values.data_dir or "", any_task=not values["task_name"].present)
+    folder = values.data_dir or ""
+    if folder and "://" not in folder and values.mode != "iterate" and not os.path.isdir(folder):
+        raise UserError(f"--data_dir: there is no folder {folder}; give one that --mode=prepare wrote")
+    task = load_task(values.task_name, folder, any_task=not values["task_name"].present)
     if not task.num_classes:
         raise UserError(
             f"--task_name: {task.name} has no classes of its own; give --data_dir, a folder that --mode=prepare wrote"

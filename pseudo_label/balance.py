@@ -56,7 +56,19 @@ def balance(config: BalanceConfig) -> dict[str, Any]:
         _begin(config)
         shards = [dataclasses.replace(files, finished=is_newer(files.output, newest)) for files in shards]
     balance_beam.run(lambda root: _pipeline(root, shards, config), shards, newest, config)
-    return _read_json(_path(config, STATS_FILE))
+    stats = _read_json(_path(config, STATS_FILE))
+    print(in_words(stats, config.title))
+    return stats
+
+
+def in_words(stats: dict[str, Any], title: str) -> str:
+    """What `stats.json` says, in a line: how many records, and which classes have none."""
+    line = f"{title}: {stats['num_records']} records of {stats['num_unique']} images"
+    empty = [str(one["label"]) for one in stats["classes"] if not one["candidates"]]
+    if not empty:
+        return line
+    named = ", ".join(empty[:20]) + (", ..." if len(empty) > 20 else "")
+    return f"{line}; {len(empty)} of {len(stats['classes'])} classes have no candidate and so no record: {named}"
 
 
 def _pipeline(root: Any, shards: list[ShardFiles], config: BalanceConfig) -> None:

@@ -50,9 +50,10 @@ class Shard:
 
 @dataclasses.dataclass
 class Summary:
-    """What a run did: images predicted, seconds in all, and seconds that the network waited for input."""
+    """What a run did: images predicted and left out, seconds in all, and seconds that the network waited for input."""
 
     images: int = 0
+    left_out: int = 0
     seconds: float = 0.0
     waited: float = 0.0
     skipped_shards: int = 0
@@ -61,6 +62,7 @@ class Summary:
         """One line for people."""
         rate = self.images / self.seconds if self.seconds else 0.0
         line = f"{title}: {self.images} images, {rate:.1f} images/s, {self.waited:.1f} of {self.seconds:.1f} s lost to input"
+        line += f" ({self.left_out} images were left out)" if self.left_out else ""
         return line + (f" ({self.skipped_shards} shards were finished before)" if self.skipped_shards else "")
 
 
@@ -217,7 +219,7 @@ class Prediction:
     def _write_shard(self, shard: Shard, predictions: Iterator[tuple[int, np.ndarray]]) -> None:
         """Writes one shard's predictions as they come, then its count: the mark that it is finished."""
         config = self.config
-        count = 0
+        count = left_out_of_shard = 0
         sources = _share(shard.source, config) if config.reassign_label else None
         samples = self.samples.of(shard)
         _remove_unfinished(shard.output)
@@ -230,13 +232,16 @@ class Prediction:
                     source = next(sources)
                     if not left_out:
                         write(records.filtered_example(records.image_of(source), probabilities, config.store_top_k))
-                if not left_out:
+                if left_out:
+                    left_out_of_shard += 1
+                else:
                     samples.consider(number, probabilities)
                 count += 1
         with records.writing(os.path.dirname(shard.count_file), OUTPUT_FLAG):
             samples.save()
             records.write_text(shard.count_file, json.dumps({"image_num": count}) + "\n")
-        self.summary.images += count
+        self.summary.images += count - left_out_of_shard
+        self.summary.left_out += left_out_of_shard
 
     def _predictions(
         self, pending: list[Shard], skipped: Sequence[Unreadable], bar: Any

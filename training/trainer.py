@@ -297,6 +297,10 @@ class Trainer:
             result = evaluator(batches)
         except tf.errors.OpError as error:
             raise streams.explain(error, files) from error
+        if not result["num_images"]:
+            raise UserError(
+                f"--eval_split: the shards of {config.eval_split!r} hold no image, from {files[0]} on; prepare the data again"
+            )
         self.last_evaluation = result = {"split": config.eval_split, "step": self.step, **result}
         if self.chief:
             text = json.dumps(result, indent=1, sort_keys=True) + "\n"

@@ -141,7 +141,7 @@ def _check_folders(config: PrepareConfig) -> None:
                 + ("; make an empty one to prepare labeled images alone" if name == UNLABELED else "")
             )
         inside = os.path.realpath(os.path.join(source, name))
-        if os.path.realpath(config.data_dir).startswith(inside + os.sep):
+        if os.path.join(os.path.realpath(config.data_dir), "").startswith(os.path.join(inside, "")):
             raise UserError(f"--data_dir: {config.data_dir} lies among the images of {inside}; choose another folder")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -100,6 +101,11 @@ def test_every_row_has_its_table_with_machine_versions_date_and_verdict():
 def test_targets(name, found, reached):
     assert bench_table.row(name, entry(found)).reached is reached
     assert ("**not reached**" in bench_table.render({name: entry(found)})) is not reached
+
+
+def test_the_table_is_that_of_the_results():
+    with open(os.path.join(os.path.dirname(bench.RESULTS), "RESULTS.md")) as file:
+        assert file.read() == bench_table.render(bench.load(bench.RESULTS))
 
 
 def test_the_pipelines_rate_stands_beside_its_peers():

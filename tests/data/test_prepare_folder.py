@@ -359,10 +359,13 @@ def test_settings_that_do_not_fit_are_refused(tmp_path, changes, message):
     assert not (tmp_path / "data").exists()
 
 
-def test_a_data_dir_among_the_images_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("place", "images"), [("unlabeled/data", "unlabeled"), ("unlabeled", "unlabeled"), ("labeled/", "labeled")]
+)
+def test_a_data_dir_among_the_images_is_refused(tmp_path, place, images):
     fill(tmp_path / "source")
-    inside = dataclasses.replace(config(tmp_path), data_dir=str(tmp_path / "source/unlabeled/data"))
-    with pytest.raises(UserError, match=r"--data_dir: \S+ lies among the images of \S+/unlabeled; choose another"):
+    inside = dataclasses.replace(config(tmp_path), data_dir=f"{tmp_path}/source/{place}")
+    with pytest.raises(UserError, match=rf"--data_dir: \S+ lies among the images of \S+/{images}; choose another"):
         prepare(inside)
 
 

@@ -26,9 +26,21 @@ def test_scan_finds_images_that_cannot_be_decoded_and_files_cut_short(tmp_path):
     found = unreadable.scan([good, bad, cut])
     assert found == [unreadable.Unreadable(bad, (1, 3), None), unreadable.Unreadable(cut, (), 2)]
     assert unreadable.describe(found) == (
-        "--skip_corrupt_records leaves out 2 images that cannot be decoded and the rest of 1 corrupt shards, "
+        "--skip_corrupt_records leaves out 2 images that cannot be decoded and the rest of 1 corrupt shard, "
         f"the first in {bad}: record 1"
     )
+
+
+def test_records_are_counted_up_to_where_a_file_is_cut(tmp_path):
+    whole, cut = (write(tmp_path / name, [GOOD] * 5) for name in ("whole", "cut"))
+    with open(cut, "r+b") as file:
+        file.truncate(records.offset_of(cut, 3) + 20)
+    assert [records.offset_of(whole, number) for number in (0, 5)] == [0, (tmp_path / "whole").stat().st_size]
+    assert records.count_records(whole) == 5
+    with pytest.raises(UserError, match=r"cut: record 3 at byte \d+ is truncated or corrupt"):
+        records.count_records(cut)
+    files = [cut, whole, str(tmp_path / "nowhere")]
+    assert [streams.count_up_to(enough, files) for enough in (2, 3, 7, 100)] == [2, 3, 7, 8]
 
 
 def test_a_file_that_is_gone_is_said(tmp_path):

@@ -145,6 +145,7 @@ def test_small_images_are_classified(trained, tmp_path):
         ({"inputs": ("gs://bucket/a.jpg",)}, r"no file or folder gs://bucket/a.jpg; copy it to this machine first"),
         ({"class_names": ("a", "b")}, r"--task_name: the task has 2 class names, but the network has 6 classes; give"),
         ({"checkpoint": "nowhere"}, r"--predict_ckpt_path: no checkpoint nowhere"),
+        ({"output_csv": "{tmp}"}, r"--output_csv: \S+ is a folder; name a file"),
         ({"output_csv": "{tmp}/image.png/out.csv"}, r"--output_csv: cannot write .*; choose another file"),
     ],
 )

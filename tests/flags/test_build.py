@@ -433,7 +433,7 @@ def test_a_prepared_folder_says_how_many_shards_it_holds(tmp_path):
             "--unlabel_data_dir is missing: --mode=predict needs it, the images to predict on; or give --data_dir",
         ),
         (
-            (*PREDICT, "--reassign_label", "--data_dir=x"),
+            (*PREDICT, "--reassign_label", "--data_dir=."),
             "--unlabel_data_dir is missing: --reassign_label needs it, the balanced records",
         ),
         (
@@ -515,6 +515,22 @@ def test_prepare_takes_the_task_s_own_numbers_where_none_are_given():
     assert message_of(build.prepare_config, "--mode=prepare", "--task_name=digits") == (
         "--data_dir is missing: --mode=prepare needs it, the folder to write to"
     )
+    given = ("--mode=prepare", "--task_name=folder", "--data_dir=x", "--num_labeled=30")
+    assert message_of(build.prepare_config, *given) == (
+        "--num_labeled: digits alone draws its labeled images, --task_name=folder has them already; leave the flag out"
+    )
+
+
+def test_a_data_dir_that_is_not_there_is_named(tmp_path):
+    for build_config, mode in (
+        (build.train_config, "train"),
+        (build.train_config, "eval"),
+        (build.predict_config, "predict"),
+    ):
+        arguments = (f"--mode={mode}", f"--data_dir={tmp_path}/typo", f"--model_dir={tmp_path}", "--output_dir=x")
+        assert message_of(build_config, *arguments, f"--predict_ckpt_path={tmp_path}") == (
+            f"--data_dir: there is no folder {tmp_path}/typo; give one that --mode=prepare wrote"
+        )
 
 
 def test_what_classify_gets(tmp_path):

@@ -393,6 +393,7 @@ def test_finished_run_is_not_repeated(tmp_path, capsys):
     config = config_for(tmp_path)
     stats = balance(config)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    assert capsys.readouterr().out == "balance: 30 records of 30 images\n"
     assert balance(dataclasses.replace(config, title="again", beam_args=("--runner=NoSuchRunner",))) == stats
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
     assert capsys.readouterr().out == f"again: {tmp_path}/out is balanced already with these settings, nothing to do\n"
@@ -539,6 +540,18 @@ def test_bad_input_is_named_on_one_line(tmp_path, damage, message):
         balance_without_beam(config_for(tmp_path, num_shards=2))
     assert len(str(raised.value).splitlines()) == 1
     assert not list(tmp_path.glob("out/data/*00001-of*"))
+
+
+def test_classes_without_a_candidate_are_named(tmp_path, capsys):
+    write_inputs(tmp_path, [np.tile(float32([0.9, 0.1, 0.0]), (4, 1))] * 3)
+    balance(config_for(tmp_path))
+    said = "balance: 10 records of 10 images; 2 of 3 classes have no candidate and so no record: 1, 2\n"
+    assert said in capsys.readouterr().out
+    every = np.eye(3, dtype=np.float32)
+    other = tmp_path / "other"
+    write_inputs(other, [every] * 3)
+    balance(config_for(other, num_image=3))
+    assert "balance: 9 records of 9 images\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("whole", [0, 3, 5])

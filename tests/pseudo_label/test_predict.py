@@ -276,8 +276,22 @@ def test_a_shard_that_is_cut_short_is_left_out_from_there_on_if_asked(folder, tm
         predict.predict(config)
     summary = predict.predict(dataclasses.replace(config, skip_corrupt_records=True))
     assert summary.images == SHARDS * IN_A_SHARD - 2
-    assert "leaves out the rest of 1 corrupt shards, the first in" in capsys.readouterr().out
+    assert "leaves out the rest of 1 corrupt shard, the first in" in capsys.readouterr().out
     assert len(list(records.read_shard(str(tmp_path / "out" / "train-info-00002-of-00004-00000")))) == 3
+
+
+def test_images_that_cannot_be_decoded_are_counted_apart(folder, tmp_path, capsys):
+    images = tmp_path / "images"
+    shutil.copytree(folder / "images", images)
+    one = str(images / records.shard_name("train", 1, SHARDS))
+    examples = list(records.read_shard(one))
+    records.write_shard(one, [examples[0], *[records.unlabeled_example(b"no image")] * 2, *examples[3:]])
+    config = dataclasses.replace(config_for(folder, tmp_path / "out"), input_dir=str(images), skip_corrupt_records=True)
+    summary = predict.predict(config)
+    assert (summary.images, summary.left_out) == (SHARDS * IN_A_SHARD - 2, 2)
+    assert " s lost to input (2 images were left out)\n" in capsys.readouterr().out
+    # One prediction for each record all the same, which is how balance finds its image.
+    assert len(list(records.read_shard(str(tmp_path / "out" / "train-info-00001-of-00004-00000")))) == IN_A_SHARD
 
 
 def test_the_network_knows_how_many_images_all_shards_hold_whatever_is_left_to_do(folder, tmp_path, monkeypatch):

@@ -175,10 +175,12 @@ def with_data(config, folder):
     return dataclasses.replace(config, data=dataclasses.replace(config.data, label_data_dir=folder), evaluate=False)
 
 
-def test_labels_outside_the_classes_name_file_record_and_value(config, tmp_path):
+@pytest.mark.parametrize(("label", "advice"), [(11, ", or set --num_label_classes where the task lets you"), (0, "")])
+def test_labels_outside_the_classes_name_file_record_and_value(config, tmp_path, label, advice):
     folder = str(tmp_path / "bad")
-    write_labeled(folder, [1, 2, 11])
-    with pytest.raises(UserError, match=r"train-00000-of-00001: record 2 has image/class/label 11, expected 1 to 10"):
+    write_labeled(folder, [1, 2, label])
+    where = f"train-00000-of-00001: record 2 has image/class/label {label}, expected 1 to 10"
+    with pytest.raises(UserError, match=f"{where}; write the file again{advice}$"):
         trainer.run(with_data(config, folder))
 
 
@@ -309,6 +311,19 @@ def test_eval_takes_a_prefix_and_counts_as_the_training_did(finished, data_dir):
     with open(os.path.join(finished.model_dir, "evaluation.json")) as file:
         trained = json.load(file)
     assert trainer.run(dataclasses.replace(finished, train=False, model_dir=prefix)) == trained
+
+
+def test_an_evaluation_of_nothing_is_an_error_and_keeps_what_was_found_before(finished, tmp_path):
+    (tmp_path / "test-00000-of-00001").touch()
+    with open(os.path.join(finished.model_dir, "evaluation.json")) as file:
+        before = file.read()
+    empty = dataclasses.replace(finished.data, label_data_dir=str(tmp_path))
+    with pytest.raises(
+        UserError, match=r"--eval_split: the shards of 'test' hold no image, from \S+test-00000-of-00001 on"
+    ):
+        trainer.run(dataclasses.replace(finished, train=False, data=empty))
+    with open(os.path.join(finished.model_dir, "evaluation.json")) as file:
+        assert file.read() == before
 
 
 def test_the_network_knows_how_many_images_are_evaluated(finished, monkeypatch):
