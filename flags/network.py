@@ -59,7 +59,7 @@ def task_of(values: FlagValues, described: Optional[Description] = None) -> Task
     was trained on, else the default.
 
     Raises:
-      UserError: an unknown task, one without classes, or another number of classes than flagged.
+      UserError: an unknown task, one without classes, another number of classes than flagged, or no folder --data_dir.
     """
     if described and not values["task_name"].present and not values.data_dir:
         return described.task

@@ -57,11 +57,11 @@ def balance(config: BalanceConfig) -> dict[str, Any]:
         shards = [dataclasses.replace(files, finished=is_newer(files.output, newest)) for files in shards]
     balance_beam.run(lambda root: _pipeline(root, shards, config), shards, newest, config)
     stats = _read_json(_path(config, STATS_FILE))
-    print(in_words(stats, config.title))
+    print(_in_words(stats, config.title))
     return stats
 
 
-def in_words(stats: dict[str, Any], title: str) -> str:
+def _in_words(stats: dict[str, Any], title: str) -> str:
     """What `stats.json` says, in a line: how many records, and which classes have none."""
     line = f"{title}: {stats['num_records']} records of {stats['num_unique']} images"
     empty = [str(one["label"]) for one in stats["classes"] if not one["candidates"]]

@@ -219,7 +219,7 @@ class Prediction:
     def _write_shard(self, shard: Shard, predictions: Iterator[tuple[int, np.ndarray]]) -> None:
         """Writes one shard's predictions as they come, then its count: the mark that it is finished."""
         config = self.config
-        count = left_out_of_shard = 0
+        count = 0
         sources = _share(shard.source, config) if config.reassign_label else None
         samples = self.samples.of(shard)
         _remove_unfinished(shard.output)
@@ -233,15 +233,14 @@ class Prediction:
                     if not left_out:
                         write(records.filtered_example(records.image_of(source), probabilities, config.store_top_k))
                 if left_out:
-                    left_out_of_shard += 1
+                    self.summary.left_out += 1
                 else:
+                    self.summary.images += 1
                     samples.consider(number, probabilities)
                 count += 1
         with records.writing(os.path.dirname(shard.count_file), OUTPUT_FLAG):
             samples.save()
             records.write_text(shard.count_file, json.dumps({"image_num": count}) + "\n")
-        self.summary.images += count - left_out_of_shard
-        self.summary.left_out += left_out_of_shard
 
     def _predictions(
         self, pending: list[Shard], skipped: Sequence[Unreadable], bar: Any
