@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
@@ -341,7 +342,21 @@ def training_files(data: DataConfig, online_teacher: bool) -> tuple[list[str], l
     if not data.unlabel_data_dir:
         return labeled, []
     pattern = UNLABELED_PATTERN if online_teacher else FILTERED_PATTERN
-    return labeled, records.find_shards(data.unlabel_data_dir, pattern, "unlabel_data_dir")
+    try:
+        return labeled, records.find_shards(data.unlabel_data_dir, pattern, "unlabel_data_dir")
+    except UserError:
+        _check_labels_exist(data.unlabel_data_dir)
+        raise
+
+
+def _check_labels_exist(directories: str) -> None:
+    for directory in directories.split(";"):
+        images = tf.io.gfile.glob(os.path.join(directory, UNLABELED_PATTERN))
+        if images and not tf.io.gfile.glob(os.path.join(directory, FILTERED_PATTERN)):
+            raise UserError(
+                f"--unlabel_data_dir: {min(images)} and its neighbours have no pseudo labels; make them with --mode=predict and "
+                "--mode=balance, or give the teacher that labels them in training (--teacher_model_name, --teacher_model_path)"
+            )
 
 
 @tf.autograph.experimental.do_not_convert

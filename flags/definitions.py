@@ -32,7 +32,26 @@ IGNORED = {
 }
 
 
+MIN_TEMPERATURE = 1e-30  # divided by less, logits are too large for a float32
 MAX_WHOLE = 1 << 62  # seeds, and what is computed of a number of steps, have 64 bits
+
+
+class _Parser(flags.ArgumentParser):
+    """Another parser, which says what was expected where that one has Python's words for it."""
+
+    def __init__(self, parser: flags.ArgumentParser, expected: str):
+        self._parser = parser
+        self._expected = expected
+        self.syntactic_help = parser.syntactic_help
+
+    def parse(self, argument: Any) -> Any:
+        try:
+            return self._parser.parse(argument)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"expected {self._expected}") from error
+
+    def flag_type(self) -> str:
+        return self._parser.flag_type()
 
 
 class _Group:
@@ -56,18 +75,25 @@ class _Group:
 
     def switch(self, name: str, default: bool, text: str) -> None:
         flags.DEFINE_bool(name, default, text, **self._common())
+        self._expects(name, "true or false")
 
     def whole(self, name: str, default: Optional[int], text: str, low: int = 1, unset: Optional[int] = None) -> None:
         """An integer of at least `low`, or the value `unset` that stands for none."""
         flags.DEFINE_integer(name, default, text, **self._common())
         expected = f"an integer of at least {low}" + ("" if unset is None else f", or {unset} for none")
+        self._expects(name, expected)
         self._check(name, lambda value: value >= low or value == unset, expected)
         self._check(name, lambda value: value < MAX_WHOLE, f"an integer below {MAX_WHOLE}")
 
     def number(self, name: str, default: Optional[float], text: str, valid: Callable[[float], bool], what: str) -> None:
         flags.DEFINE_float(name, default, text, **self._common())
+        self._expects(name, f"a number {what}")
         self._check(name, valid, f"a number {what}")
         self._check(name, math.isfinite, "a finite number")
+
+    def _expects(self, name: str, expected: str) -> None:
+        flag = self._values[name]
+        flag.parser = _Parser(flag.parser, expected)
 
     def _check(self, name: str, valid: Callable[[Any], bool], expected: str) -> None:
         def check(value: Any) -> bool:
@@ -265,8 +291,8 @@ def _unlabeled(group: _Group) -> None:
         "teacher_softmax_temp",
         -1.0,
         "Temperature of the soft pseudo labels; -1: hard ones. [release]",
-        lambda value: value == -1 or value > 0,
-        "> 0, or -1 for hard labels",
+        lambda value: value == -1 or value >= MIN_TEMPERATURE,
+        f"of at least {MIN_TEMPERATURE}, or -1 for hard labels",
     )
     group.switch(
         "unlabeled_only",
@@ -503,7 +529,8 @@ def parse(argv: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        text = " ".join(str(error).split()).replace("ERROR:: ", "")
+        lines = [line.strip() for line in str(error).replace("ERROR:: ", "").splitlines()]
+        text = "; ".join(line for line in lines if line)
         print(f"error: {text}; --help lists the flags", file=sys.stderr)
         sys.exit(2)
 

@@ -63,7 +63,8 @@ def balance(config: BalanceConfig) -> dict[str, Any]:
 
 def _in_words(stats: dict[str, Any], title: str) -> str:
     """What `stats.json` says, in a line: how many records, and which classes have none."""
-    line = f"{title}: {stats['num_records']} records of {stats['num_unique']} images"
+    written = " would be written" if stats["only_get_stats"] else ""
+    line = f"{title}: {stats['num_records']} records of {stats['num_unique']} images{written}"
     empty = [str(one["label"]) for one in stats["classes"] if not one["candidates"]]
     if not empty:
         return line

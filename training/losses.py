@@ -41,11 +41,13 @@ def soft_loss(logits: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
 
 
 def sharpen(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:
-    """Stored soft labels at a temperature: p^(1/T), renormalised; float32 [U, C]."""
+    """Stored soft labels at a temperature: p^(1/T), renormalised; float32 [U, C]. Of p / max p, since at a low temperature
+    all of a row's own powers may be too small for a float32."""
     if temperature == 1.0:
         powers = probabilities
     else:
-        powers = tf.pow(probabilities, 1.0 / temperature)
+        largest = tf.reduce_max(probabilities, -1, keepdims=True)
+        powers = tf.pow(probabilities / largest, 1.0 / temperature)
     return powers / tf.reduce_sum(powers, -1, keepdims=True)
 
 

@@ -175,7 +175,10 @@ def test_defining_twice_changes_nothing():
     [
         ("--mode=bogus", "flag --mode=bogus: value should be one of <prepare|train|eval|"),
         ("--train_steps=0", "flag --train_steps=0: expected an integer of at least 1"),
-        ("--train_steps=many", "flag --train_steps=many: invalid literal for int"),
+        ("--train_steps=many", "flag --train_steps=many: expected an integer of at least 1"),
+        ("--train_steps=2.5", "flag --train_steps=2.5: expected an integer of at least 1"),
+        ("--base_learning_rate=fast", "flag --base_learning_rate=fast: expected a number > 0"),
+        ("--remat=maybe", "flag --remat=maybe: expected true or false"),
         ("--train_batch_size=-8", "flag --train_batch_size=-8: expected an integer of at least 1"),
         ("--fix_layer_num=-2", "flag --fix_layer_num=-2: expected an integer of at least 0, or -1 for none"),
         ("--train_last_step_num=0", "expected an integer of at least 1, or -1 for none"),
@@ -188,7 +191,8 @@ def test_defining_twice_changes_nothing():
         ("--dropout_rate=1", "flag --dropout_rate=1.0: expected a number from 0 to below 1"),
         ("--label_smoothing=-0.1", "flag --label_smoothing=-0.1: expected a number from 0 to below 1"),
         ("--label_data_sample_prob=0", "flag --label_data_sample_prob=0.0: expected a number above 0, at most 1"),
-        ("--teacher_softmax_temp=0", "flag --teacher_softmax_temp=0.0: expected a number > 0, or -1 for hard labels"),
+        ("--teacher_softmax_temp=0", "flag --teacher_softmax_temp=0.0: expected a number of at least 1e-30, or -1 for"),
+        ("--teacher_softmax_temp=1e-300", "flag --teacher_softmax_temp=1e-300: expected a number of at least 1e-30"),
         ("--unlabel_ratio=-1", "flag --unlabel_ratio=-1.0: expected a number >= 0"),
         ("--only_use_num_shards=0", "expected an integer of at least 1, or -1 for none"),
         ("--no_such_flag=1", "Unknown command line flag 'no_such_flag'"),
@@ -207,6 +211,13 @@ def test_a_bad_value_says_what_was_expected(argument, message):
 )
 def test_values_as_the_release_s_scripts_write_them(argument):
     parsed(argument)
+
+
+def test_several_bad_values_stand_apart():
+    command = [sys.executable, "main.py", "--train_steps=0", "--weight_decay=-1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    assert "expected an integer of at least 1; flag --weight_decay=-1.0: expected a number >= 0; --help" in done.stderr
 
 
 @pytest.mark.parametrize("asked", ["--help", "-h", "--helpshort", "--helpfull"])

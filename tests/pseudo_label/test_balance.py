@@ -356,10 +356,12 @@ def test_an_image_that_was_left_out_is_neither_a_candidate_nor_a_prediction():
     assert balance_plan.overview(part, config).report.sum() == 2
 
 
-def test_only_get_stats_writes_no_shard_and_stops_no_later_run(tmp_path):
+def test_only_get_stats_writes_no_shard_and_stops_no_later_run(tmp_path, capsys):
     write_inputs(tmp_path, random_shards())
     config = config_for(tmp_path, only_get_stats=True)
     stats = balance(config)
+    assert capsys.readouterr().out == "balance: 30 records of 30 images would be written
+"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["stats.json"]
     assert stats["only_get_stats"] is True
     full = balance(dataclasses.replace(config, only_get_stats=False, num_image=11))

@@ -51,6 +51,14 @@ def test_sharpening_is_the_softmax_of_logits_at_that_temperature() -> None:
     np.testing.assert_allclose(sharpened, tf.nn.softmax(LOGITS / 0.7), rtol=1e-5)
 
 
+@pytest.mark.parametrize("temperature", [1e-2, 1e-30])
+def test_a_low_temperature_leaves_the_most_probable_classes_alone(temperature: float) -> None:
+    """Although 0.4^100 is below the least float32."""
+    probabilities = tf.constant([[0.3, 0.35, 0.35], [0.4, 0.3, 0.3], [1.0, 0.0, 0.0]])
+    sharpened = losses.sharpen(probabilities, temperature)
+    np.testing.assert_allclose(sharpened, [[0.0, 0.5, 0.5], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]], atol=1e-6)
+
+
 def test_l2_loss_is_half_the_sum_of_squares() -> None:
     variables = [tf.Variable([3.0, 4.0]), tf.Variable([[1.0], [1.0]])]
     assert float(losses.l2_loss(variables)) == pytest.approx(13.5)

@@ -234,6 +234,16 @@ def test_soft_labels_of_the_wrong_length_name_the_record(config, tmp_path):
         trainer.run(bad)
 
 
+def test_unlabeled_images_without_pseudo_labels_say_how_to_get_them(config, data_dir):
+    bad = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, unlabel_data_dir=os.path.join(data_dir, "unlabeled")),
+        optimizer=dataclasses.replace(config.optimizer, unlabel_ratio=1.0),
+    )
+    with pytest.raises(UserError, match=r"00000-of-\d+ and its neighbours have no pseudo labels; make them with --mode=predict"):
+        trainer.run(bad)
+
+
 def test_a_student_of_an_online_teacher_trains(config, finished, data_dir):
     online = dataclasses.replace(
         config,
