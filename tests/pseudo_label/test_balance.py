@@ -360,8 +360,7 @@ def test_only_get_stats_writes_no_shard_and_stops_no_later_run(tmp_path, capsys)
     write_inputs(tmp_path, random_shards())
     config = config_for(tmp_path, only_get_stats=True)
     stats = balance(config)
-    assert capsys.readouterr().out == "balance: 30 records of 30 images would be written
-"
+    assert capsys.readouterr().out == "balance: 30 records of 30 images would be written\n"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["stats.json"]
     assert stats["only_get_stats"] is True
     full = balance(dataclasses.replace(config, only_get_stats=False, num_image=11))
