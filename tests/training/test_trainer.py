@@ -240,7 +240,9 @@ def test_unlabeled_images_without_pseudo_labels_say_how_to_get_them(config, data
         data=dataclasses.replace(config.data, unlabel_data_dir=os.path.join(data_dir, "unlabeled")),
         optimizer=dataclasses.replace(config.optimizer, unlabel_ratio=1.0),
     )
-    with pytest.raises(UserError, match=r"00000-of-\d+ and its neighbours have no pseudo labels; make them with --mode=predict"):
+    with pytest.raises(
+        UserError, match=r"00000-of-\d+ and its neighbours have no pseudo labels; make them with --mode=predict"
+    ):
         trainer.run(bad)
 
 
