@@ -2,7 +2,8 @@
 
 A training stream is cut into segments of a fixed number of steps. Everything random in a segment (file order, shuffle,
 crops, augmentation) follows from (seed, segment, position), so that a run that continues at any step sees exactly the
-batches that an uninterrupted one would have seen.
+batches that an uninterrupted one would have seen. Each segment reads its files from their beginning, so it is long enough to
+read them through (`_steps_of_a_segment`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import math
 import os
+import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
@@ -30,6 +33,9 @@ CACHE_LIMIT = 1 << 30  # bytes of encoded records that a stream keeps in memory
 SHUFFLE_BYTES = 256 << 20  # bytes that a shuffle buffer may hold
 MAX_SHUFFLE = 100_000
 READ_CYCLE = 16  # files that are read in turn
+PASSES_OF_A_SEGMENT = 2  # a last pass that the segment's end cuts short shows the first records of its files once more
+CYCLES_OF_A_SEGMENT = 4  # enough where there are more files, of which every segment takes others
+SAMPLED_FILES, SAMPLED_RECORDS = 8, 32  # whose sizes tell how many records there are
 STARTED_OF_A_CORE = 4  # images that are started for each core: with fewer, cores wait for an image that takes longer
 _OF_TEACHER = 0x1F3D5B79A2C4  # makes a noised teacher's seed of an image's
 
@@ -51,7 +57,7 @@ class Segments:
 
     Attributes:
       first_step: the step at which the stream starts.
-      steps: steps of a segment (the distance between checkpoints).
+      steps: steps of a segment (the distance between checkpoints), or as many times that as it takes to see all the data.
     """
 
     first_step: int
@@ -281,10 +287,34 @@ def count_up_to(enough: int, files: Sequence[str]) -> int:
     return count
 
 
-def _shuffle_buffer(files: list[str]) -> int:
-    first = next(iter(tf.data.TFRecordDataset(files[0]).take(1).as_numpy_iterator()), b"")
-    size = len(first) + 16
-    return int(min(MAX_SHUFFLE, max(1024, SHUFFLE_BYTES // size)))
+def _record_sizes(files: list[str]) -> list[int]:
+    """Bytes of some records of a stream, at least one."""
+    apart = -(-len(files) // SAMPLED_FILES)
+    heads = [tf.data.TFRecordDataset(path).take(SAMPLED_RECORDS).ignore_errors() for path in files[::apart]]
+    return [len(record) + 16 for head in heads for record in head.as_numpy_iterator()] or [16]
+
+
+def _shuffle_buffer(sizes: list[int]) -> int:
+    """How many records of about these sizes a shuffle holds."""
+    return int(min(MAX_SHUFFLE, max(1024, SHUFFLE_BYTES // statistics.mean(sizes))))
+
+
+def _steps_of_a_segment(steps: int, batch: int, lengths: list[int], sizes: list[int]) -> int:
+    """The least multiple of `steps` in which every record of the files has its chance.
+
+    A segment draws from its shuffle's buffer and from what it reads meanwhile, from the files' beginnings on. Where that is not
+    all, as many records have to be read as `PASSES_OF_A_SEGMENT` passes have, or `CYCLES_OF_A_SEGMENT` times `READ_CYCLE` files.
+
+    Args:
+      steps, batch: steps of a segment that are asked for, and records of a step.
+      lengths: bytes of each file.
+      sizes: bytes of some records.
+    """
+    size = statistics.median(sizes)
+    if sum(lengths) / size <= _shuffle_buffer(sizes) / PASSES_OF_A_SEGMENT:
+        return steps
+    to_read = min(PASSES_OF_A_SEGMENT * sum(lengths), CYCLES_OF_A_SEGMENT * READ_CYCLE * statistics.mean(lengths)) / size
+    return steps * math.ceil(to_read / (steps * batch))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -303,10 +333,13 @@ def _positions(shards: Shards, batch: int, segments: Segments, pipeline: Pipelin
     by_file = pipeline.count > 1 and len(shards.files) % pipeline.count == 0
     files = shards.files[pipeline.index :: pipeline.count] if by_file else shards.files
     share = batch // pipeline.count
-    buffer = _shuffle_buffer(files)
-    size = sum(tf.io.gfile.stat(path).length for path in files)
+    sizes, lengths = _record_sizes(files), [tf.io.gfile.stat(path).length for path in files]
+    buffer = _shuffle_buffer(sizes)
+    drawn = share if by_file else batch
+    steps = _steps_of_a_segment(segments.steps, drawn, lengths, sizes)
+    first = segments.first_step // steps
     paths = tf.data.Dataset.from_tensor_slices(files)
-    cached = read_records(paths, shards.skipped).cache() if shards.cache and size <= CACHE_LIMIT else None
+    cached = read_records(paths, shards.skipped).cache() if shards.cache and sum(lengths) <= CACHE_LIMIT else None
 
     def segment_records(segment: tf.Tensor) -> tf.data.Dataset:
         seed = mix_seed(shards.seed, shards.stream_id, segment, pipeline.index if by_file else 0)
@@ -314,16 +347,13 @@ def _positions(shards: Shards, batch: int, segments: Segments, pipeline: Pipelin
             read = read_records(paths.shuffle(len(files), seed=seed), shards.skipped)
         else:
             read = cached
-        count = segments.steps * (share if by_file else batch)
-        dataset = read.shuffle(buffer, seed=seed).repeat().take(count).enumerate()
-        first = segments.first_step // segments.steps
-        done = tf.where(segment == first, tf.constant(segments.first_step % segments.steps, tf.int64), 0)
-        dataset = dataset.skip(done * (share if by_file else batch))
+        dataset = read.shuffle(buffer, seed=seed).repeat().take(steps * drawn).enumerate()
+        done = tf.where(segment == first, tf.constant(segments.first_step % steps, tf.int64), 0)
+        dataset = dataset.skip(done * drawn)
         if pipeline.count > 1 and not by_file:
             dataset = dataset.filter(lambda position, _: (position % batch) // share == pipeline.index)
         return tf.data.Dataset.zip((_always(seed), dataset))
 
-    first = segments.first_step // segments.steps
     return tf.data.Dataset.range(first, tf.int64.max).flat_map(segment_records)
 
 
