@@ -10,6 +10,14 @@ from typing import Optional
 _REASONS = {os.strerror(code) for code in errno.errorcode}
 _NO_ROOM = {os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)}
 _NO_FOLDER = re.compile(r"(/.*) is not a directory|Could not find directory (/.*)")
+_NO_MEMORY = re.compile(
+    r"OOM when allocating tensor with shape ?\[[^\]]*\]|[Oo]ut of memory while trying to allocate [^.\n]*|"
+    r"Unable to allocate [\d.]+ \w+|failed to allocate memory|std::bad_alloc"
+)
+_LESS_MEMORY = (
+    "lower what is held at a time (--train_batch_size, --unlabel_ratio, --eval_batch_size, --input_image_size; --num_image in "
+    "balance), or train with --remat"
+)
 _REMOTE = ("gs://", "hdfs://", "s3://")
 
 
@@ -19,7 +27,9 @@ class UserError(Exception):
 
 def one_line(error: BaseException) -> str:
     """What to show for an error that the user can put right; "" for any other, which keeps its traceback."""
-    line = " ".join(str(error).splitlines()) if isinstance(error, UserError) else about_files(error)
+    if isinstance(error, UserError):
+        return f"error: {' '.join(str(error).splitlines())}"
+    line = about_memory(error) or about_files(error)
     return f"error: {line}" if line else ""
 
 
@@ -29,6 +39,15 @@ def reason(error: BaseException) -> str:
         return error.strerror
     line = (_text(error).splitlines() or [type(error).__name__])[0]
     return line.split("; ")[-1] if line.split("; ")[-1] in _REASONS else line
+
+
+def about_memory(error: BaseException) -> Optional[str]:
+    """One line for an error that says that memory was not enough, of the machine or of its accelerator; None for any other."""
+    found = "" if isinstance(error, MemoryError) else None
+    match = _NO_MEMORY.search(str(error))
+    if match:
+        found = f" ({match.group()})"
+    return None if found is None else f"the memory is not enough{found}; {_LESS_MEMORY}"
 
 
 def about_files(error: BaseException) -> Optional[str]:

@@ -23,7 +23,7 @@ import machine
 from data import preprocessing, records, soft_labels, unreadable
 from data.config import AugmentConfig, DataConfig
 from data.unreadable import Unreadable
-from errors import UserError, about_files, reason
+from errors import UserError, about_files, about_memory, reason
 
 LABELED_PATTERN = "train-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9]"
 FILTERED_PATTERN = "train-[0-9]*-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9]"
@@ -100,6 +100,9 @@ def explain(error: tf.errors.OpError, files: list[str]) -> UserError:
     text = str(error)
     if OPEN in text and CLOSE in text:
         return UserError(text[text.index(OPEN) + len(OPEN) : text.index(CLOSE)])
+    no_memory = about_memory(error)
+    if no_memory:
+        return UserError(no_memory)
     if not isinstance(error, _MAYBE_A_RECORD):
         missing = next((path for path in files if not tf.io.gfile.exists(path)), None)
         if missing is None:

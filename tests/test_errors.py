@@ -47,12 +47,31 @@ def test_what_the_user_can_put_right_is_one_line(error, line):
     [
         ZeroDivisionError("bug"),
         ConnectionResetError(errno.ECONNRESET, "reset"),
-        tf_error(tf.errors.ResourceExhaustedError, "OOM when allocating tensor with shape[8,8]"),
         tf_error(tf.errors.InvalidArgumentError, "shapes must match; got 2"),
     ],
 )
 def test_a_bug_is_none(error):
     assert errors.one_line(error) == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (MemoryError(), "the memory is not enough; lower"),
+        (
+            tf_error(tf.errors.ResourceExhaustedError, "Graph execution error:\n\nOOM when allocating tensor with shape[8,8] and"),
+            "the memory is not enough (OOM when allocating tensor with shape[8,8]); lower",
+        ),
+        (
+            RuntimeError("numpy.core._exceptions._ArrayMemoryError: Unable to allocate 931. GiB for an array [while running x]"),
+            "the memory is not enough (Unable to allocate 931. GiB); lower",
+        ),
+    ],
+)
+def test_too_little_memory_says_what_to_lower(error, found):
+    line = errors.one_line(error)
+    assert line.startswith(f"error: {found}")
+    assert "--train_batch_size" in line
 
 
 def test_what_a_real_filesystem_says_is_understood(tmp_path):
