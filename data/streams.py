@@ -147,7 +147,7 @@ def parse_labeled(record: Record, num_classes: int) -> dict[str, tf.Tensor]:
             f" has {records.CLASS_LABEL} ",
             label,
             f", expected 1 to {num_classes}; write the file again",
-            tf.where(label > num_classes, ", or set --num_label_classes where the task lets you", ""),
+            tf.where(label > num_classes, ", or give the task whose classes they are (--data_dir, --task_name)", ""),
         ),
     )
     with tf.control_dependencies([in_range]):

@@ -50,8 +50,29 @@ class Task:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Task:
-        """Inverse of `to_json`."""
-        return cls(**{**values, **{key: tuple(values[key]) for key in ("mean", "std", "class_names")}})
+        """Inverse of `to_json`.
+
+        Raises:
+          KeyError, TypeError, ValueError: it is none, or its parts do not fit together.
+        """
+        task = cls(**{**values, **{key: tuple(values[key]) for key in ("mean", "std", "class_names")}})
+        if type(task.num_classes) is not int or task.num_classes < 2:
+            raise ValueError(f"num_classes is {task.num_classes!r}, expected an integer of at least 2")
+        if task.image_size is not None and (type(task.image_size) is not int or task.image_size < 1):
+            raise ValueError(f"image_size is {task.image_size!r}, expected an integer of at least 1, or null")
+        if task.class_names and len(task.class_names) != task.num_classes:
+            raise ValueError(f"class_names has {len(task.class_names)} names for {task.num_classes} classes")
+        if len(task.mean) != 3 or len(task.std) != 3:
+            raise ValueError("mean and std need three numbers each, for red, green and blue")
+        return task
+
+    def has_other_classes(self, other: Task) -> bool:
+        """Whether both name their classes, and differently."""
+        return bool(self.class_names and other.class_names) and self.class_names != other.class_names
+
+    def classes(self) -> str:
+        """The first names, for messages."""
+        return ", ".join(self.class_names[:5]) + (", ..." if len(self.class_names) > 5 else "")
 
 
 SVHN_MEAN = (0.4376821, 0.4437697, 0.47280442)
@@ -106,7 +127,7 @@ def load_task(name: str, data_dir: str = "", *, any_task: bool = False) -> Task:
     try:
         task = Task.from_json(json.loads(text))
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a task's description ({error}); prepare the data again") from error
+        raise UserError(f"{path}: not a task's description ({error}); put it right, or prepare the data again") from error
     if task.name != name and not any_task:
         raise UserError(f"--task_name: got {name!r}, but {path} describes the task {task.name!r}")
     return task

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Optional
 
 from absl.flags import FlagValues
 
-from data.tasks import Task, load_task, read_text
+from data.tasks import TASK_FILE, Task, load_task, read_text
 from efficientnet.variants import VARIANTS, ModelConfig
 from errors import UserError
 
@@ -49,6 +49,8 @@ class Description(NamedTuple):
             return None
         try:
             found = json.loads(text)
+            if type(found["image_size"]) is not int:
+                raise TypeError(f"image_size is {found['image_size']!r}, expected an integer")
             return cls(path, ModelConfig.from_json(found["model"]), found["image_size"], Task.from_json(found["task"]))
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: not a network's description ({error}); copy or train the model again") from error
@@ -66,6 +68,12 @@ def task_of(values: FlagValues, described: Optional[Description] = None) -> Task
     folder = values.data_dir or ""
     if folder and "://" not in folder and values.mode != "iterate" and not os.path.isdir(folder):
         raise UserError(f"--data_dir: there is no folder {folder}; give one that --mode=prepare wrote")
+    if folder and not values["task_name"].present and values.mode != "iterate":
+        path = os.path.join(folder, TASK_FILE)
+        if read_text(path) is None:
+            raise UserError(
+                f"--data_dir: there is no {path}; give a folder that --mode=prepare wrote, or name the task (--task_name)"
+            )
     task = load_task(values.task_name, folder, any_task=not values["task_name"].present)
     if not task.num_classes:
         raise UserError(
@@ -98,6 +106,11 @@ def network_of(values: FlagValues, task: Task, described: Optional[Description] 
             raise UserError(
                 f"--task_name: {task.name} has {task.num_classes} classes, but {described.path} says "
                 f"{described.model.num_classes}; give the task that the checkpoint was trained on"
+            )
+        if described.task.has_other_classes(task):
+            raise UserError(
+                f"--data_dir: its classes are {task.classes()}, but {described.path} says {described.task.classes()}; give data of "
+                "the classes that the checkpoint was trained on"
             )
         return described.model, values.input_image_size or described.image_size
     model = _flagged_network(values, task)

@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -116,6 +116,23 @@ def write_description(model_dir: str, model: ModelConfig, image_size: int, task:
     """Writes `model.json`: what a later command needs to build the same network."""
     description = {"model": model.to_json(), "image_size": image_size, "task": task}
     records.write_text(os.path.join(model_dir, MODEL_FILE), json.dumps(description, indent=1, sort_keys=True) + "\n")
+
+
+def check_classes(model_dir: str, class_names: Sequence[str]) -> None:
+    """Raises UserError where the model_dir's network was trained on classes of other names, as far as both have names."""
+    path = os.path.join(model_dir, MODEL_FILE)
+    if not tf.io.gfile.exists(path):
+        return
+    with tf.io.gfile.GFile(path) as file:
+        try:
+            before = json.loads(file.read())["task"]["class_names"]
+        except (ValueError, KeyError, TypeError):
+            return  # it is written again
+    if before and class_names and list(before) != list(class_names):
+        raise UserError(
+            f"--model_dir: {model_dir} was trained on the classes {', '.join(before[:5])}; these data have "
+            f"{', '.join(class_names[:5])}; name another --model_dir (--init_model and --init_model_path start from these weights)"
+        )
 
 
 # --- reading --------------------------------------------------------------------------------------------------------

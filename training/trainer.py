@@ -114,6 +114,8 @@ class Trainer:
         if self.chief:
             with records.writing(config.model_dir, "model_dir"):
                 records.remove_unfinished(config.model_dir)
+                if self.step:
+                    checkpoints.check_classes(config.model_dir, config.data.task.class_names)
                 checkpoints.write_description(
                     config.model_dir, config.model, config.data.image_size, config.data.task.to_json()
                 )
@@ -198,7 +200,8 @@ class Trainer:
             shown = ", ".join(f"{label + 1}" + (f" ({names[label]})" if names else "") for label in empty[:5])
             raise UserError(
                 f"--label_data_dir: {len(empty)} of {len(counts)} classes have no labeled image in {files[0]} and its "
-                f"neighbours, the first with label {shown}; add images or lower --num_label_classes"
+                f"neighbours, the first with label {shown}; add images, or give the task whose "
+                "classes they are (--data_dir, --task_name)"
             )
         return dataclasses.replace(config.optimizer, num_train_images=known or sum(counts))
 

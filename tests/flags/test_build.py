@@ -384,9 +384,36 @@ def test_a_broken_task_json_names_its_file(tmp_path):
     (tmp_path / "task.json").write_text("{")
     message = message_of(build.train_config, *DIGITS, f"--data_dir={tmp_path}")
     assert message.startswith(f"{tmp_path}/task.json: not a task's description (")
+    for change, found in (
+        ({"num_classes": "10"}, "num_classes is '10', expected an integer of at least 2"),
+        ({"num_classes": 3}, "class_names has 10 names for 3 classes"),
+        ({"image_size": "16"}, "image_size is '16', expected an integer of at least 1, or null"),
+        ({"mean": [0.5]}, "mean and std need three numbers each, for red, green and blue"),
+    ):
+        (tmp_path / "task.json").write_text(json.dumps({**TASKS["digits"].to_json(), **change}))
+        assert message_of(build.train_config, *DIGITS, f"--data_dir={tmp_path}") == (
+            f"{tmp_path}/task.json: not a task's description ({found}); put it right, or prepare the data again"
+        )
     (tmp_path / "task.json").write_text(json.dumps(TASKS["svhn"].to_json()))
     assert message_of(build.train_config, *DIGITS, f"--data_dir={tmp_path}") == (
         f"--task_name: got 'digits', but {tmp_path}/task.json describes the task 'svhn'"
+    )
+
+
+def test_a_data_dir_without_a_description_is_no_imagenet(tmp_path):
+    assert message_of(build.train_config, f"--data_dir={tmp_path}", "--model_dir=model") == (
+        f"--data_dir: there is no {tmp_path}/task.json; give a folder that --mode=prepare wrote, or name the task (--task_name)"
+    )
+    assert train(f"--data_dir={tmp_path}", "--task_name=imagenet", "--model_dir=model").model.num_classes == 1000
+
+
+def test_other_classes_than_the_checkpoint_s_are_refused(tmp_path):
+    task = dataclasses.replace(TASKS["digits"], class_names=tuple("abcdefghij"))
+    model = describe(tmp_path / "model", ModelConfig("efficientnet-b0", 10), 16, TASKS["digits"])
+    (tmp_path / "task.json").write_text(json.dumps(task.to_json()))
+    assert message_of(build.train_config, "--mode=eval", f"--data_dir={tmp_path}", f"--model_dir={model}") == (
+        f"--data_dir: its classes are a, b, c, d, e, ..., but {model}/model.json says 0, 1, 2, 3, 4, ...; give data of the classes "
+        "that the checkpoint was trained on"
     )
 
 
@@ -410,7 +437,7 @@ def test_a_prepared_folder_says_how_many_shards_it_holds(tmp_path):
     (tmp_path / "unlabeled").mkdir()
     for shard in range(3):
         (tmp_path / f"unlabeled/train-{shard:05d}-of-00003").touch()
-    arguments = (*PREDICT, f"--data_dir={tmp_path}", "--shard_id=2")
+    arguments = (*PREDICT, f"--data_dir={tmp_path}", "--task_name=imagenet", "--shard_id=2")
     config = build.predict_config(parsed(*arguments))
     assert (config.num_shards, config.input_dir) == (3, f"{tmp_path}/unlabeled")
     assert build.predict_config(parsed(*arguments, "--num_shards=5")).num_shards == 5
@@ -433,7 +460,7 @@ def test_a_prepared_folder_says_how_many_shards_it_holds(tmp_path):
             "--unlabel_data_dir is missing: --mode=predict needs it, the images to predict on; or give --data_dir",
         ),
         (
-            (*PREDICT, "--reassign_label", "--data_dir=."),
+            (*PREDICT, "--reassign_label", "--data_dir=.", "--task_name=imagenet"),
             "--unlabel_data_dir is missing: --reassign_label needs it, the balanced records",
         ),
         (
