@@ -442,7 +442,7 @@ def test_a_prepared_folder_says_how_many_shards_it_holds(tmp_path):
     assert (config.num_shards, config.input_dir) == (3, f"{tmp_path}/unlabeled")
     assert build.predict_config(parsed(*arguments, "--num_shards=5")).num_shards == 5
     balance = build.balance_config(
-        parsed("--mode=balance", f"--data_dir={tmp_path}", "--prediction_dir=p", "--output_dir=o")
+        parsed("--mode=balance", f"--data_dir={tmp_path}", "--task_name=imagenet", "--prediction_dir=p", "--output_dir=o")
     )
     assert (balance.num_shards, balance.input_dir) == (3, f"{tmp_path}/unlabeled")
     (tmp_path / "unlabeled/train-00000-of-00007").touch()
