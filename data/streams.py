@@ -316,7 +316,9 @@ def _steps_of_a_segment(steps: int, batch: int, lengths: list[int], sizes: list[
     size = statistics.median(sizes)
     if sum(lengths) / size <= _shuffle_buffer(sizes) / PASSES_OF_A_SEGMENT:
         return steps
-    to_read = min(PASSES_OF_A_SEGMENT * sum(lengths), CYCLES_OF_A_SEGMENT * READ_CYCLE * statistics.mean(lengths)) / size
+    to_read = (
+        min(PASSES_OF_A_SEGMENT * sum(lengths), CYCLES_OF_A_SEGMENT * READ_CYCLE * statistics.mean(lengths)) / size
+    )
     return steps * math.ceil(to_read / (steps * batch))
 
 

@@ -127,7 +127,9 @@ def load_task(name: str, data_dir: str = "", *, any_task: bool = False) -> Task:
     try:
         task = Task.from_json(json.loads(text))
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a task's description ({error}); put it right, or prepare the data again") from error
+        raise UserError(
+            f"{path}: not a task's description ({error}); put it right, or prepare the data again"
+        ) from error
     if task.name != name and not any_task:
         raise UserError(f"--task_name: got {name!r}, but {path} describes the task {task.name!r}")
     return task

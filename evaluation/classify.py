@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import functools
 import io
 import os
@@ -67,6 +68,8 @@ def classify(config: ClassifyConfig) -> list[Answer]:
             raise UserError(f"--output_csv: {output_csv} is a folder; name a file")
         with _writing(output_csv):
             tf.io.gfile.makedirs(os.path.dirname(output_csv) or ".")
+            if "://" not in output_csv and not os.access(os.path.dirname(output_csv), os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), output_csv)
     strategy = strategies.make_strategy(config.device)
     with strategy.scope():
         model = EfficientNet(config.model, bfloat16=strategies.uses_bfloat16(config.device, strategy))

@@ -109,8 +109,8 @@ def network_of(values: FlagValues, task: Task, described: Optional[Description] 
             )
         if described.task.has_other_classes(task):
             raise UserError(
-                f"--data_dir: its classes are {task.classes()}, but {described.path} says {described.task.classes()}; give data of "
-                "the classes that the checkpoint was trained on"
+                f"--data_dir: its classes are {task.classes()}, but {described.path} says {described.task.classes()}; give data "
+                "of the classes that the checkpoint was trained on"
             )
         return described.model, values.input_image_size or described.image_size
     model = _flagged_network(values, task)

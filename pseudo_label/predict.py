@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -31,6 +32,8 @@ from training import strategy as strategies
 Batch = dict[str, Any]
 
 OUTPUT_FLAG = "output_dir"
+CHECKPOINT_FLAG = "predict_ckpt_path"
+SETTINGS_FILE = "settings.json"
 ALONE = Pipeline()
 FILLING = -1  # number of a record that is none
 # On a CPU: each batch leaves cores idle for a moment at every small operation, which another batch fills.
@@ -72,10 +75,12 @@ def predict(config: PredictConfig) -> Summary:
     The processes of TF_CONFIG share the shards, each with its own devices, so that none waits for another.
 
     Raises:
-      UserError: no such shard or checkpoint, another network's checkpoint, an image or record that cannot be read.
+      UserError: no such shard or checkpoint, another network's checkpoint, an image or record that cannot be read, an output_dir
+        begun with another checkpoint or other settings.
     """
     started = time.monotonic()
     every = find_shards(config)
+    _check_settings(config)
     place = strategies.place_in_cluster()
     shards = every[place.index :: place.count]
     pending = _pending(shards)
@@ -84,13 +89,48 @@ def predict(config: PredictConfig) -> Summary:
         strategy = strategies.make_strategy(config.device, local=True)
         with strategy.scope():
             model = EfficientNet(config.model, bfloat16=strategies.uses_bfloat16(config.device, strategy))
-            checkpoints.load_weights(model, config.checkpoint, "predict_ckpt_path", use_averages=config.use_averages)
+            checkpoints.load_weights(model, config.checkpoint, CHECKPOINT_FLAG, use_averages=config.use_averages)
         # Of all shards, whatever of them is left to do, and for whom: a continued run must compute the same.
         model.expect_inference_of(streams.count_up_to(MANY_IMAGES, [shard.source for shard in every]))
         Prediction(config, strategy, model, Samples(config, every), summary).run(pending)
     summary.seconds = time.monotonic() - started
     print(summary.line(config.title))
     return summary
+
+
+def _check_settings(config: PredictConfig) -> None:
+    """Notes what the labels are made with, and raises UserError where some were made with something else."""
+    folder = config.info_dir or config.output_dir
+    path, wanted = os.path.join(folder, SETTINGS_FILE), _settings(config)
+    if tf.io.gfile.exists(path) and tf.io.gfile.glob(os.path.join(folder, "info-*.txt")):
+        with tf.io.gfile.GFile(path) as file:
+            begun_with = json.loads(file.read())
+        for name, value in wanted.items():
+            if begun_with[name] != value:
+                raise UserError(
+                    f"--{OUTPUT_FLAG}: {config.output_dir} was begun with {name}={begun_with[name]!r}, got {value!r}; name "
+                    f"another --{OUTPUT_FLAG}, or remove this one yourself"
+                )
+        return
+    with records.writing(path, OUTPUT_FLAG):
+        records.write_text(path, json.dumps(wanted, indent=1) + "\n")
+
+
+def _settings(config: PredictConfig) -> dict[str, Any]:
+    """What the labels follow from, beside the images, as JSON-able values. A checkpoint is known by its content, wherever it
+    lies."""
+    prefix = checkpoints.resolve(config.checkpoint, CHECKPOINT_FLAG)
+    with tf.io.gfile.GFile(prefix + checkpoints.INDEX_SUFFIX, "rb") as file:
+        content = hashlib.sha256(file.read()).hexdigest()
+    settings = {
+        CHECKPOINT_FLAG: f"{os.path.basename(prefix)} ({content[:12]})",
+        "use_averages": config.use_averages,
+        "input_image_size": config.image_size,
+        "store_top_k": config.store_top_k,
+        "total_replicas": config.total_replicas,
+        "noise": config.noise and dataclasses.asdict(config.noise),
+    }
+    return json.loads(json.dumps(settings))
 
 
 def _pending(shards: Sequence[Shard]) -> list[Shard]:

@@ -11,7 +11,7 @@ Stages and their folders under the work_dir:
   roundN/finetune  roundN/finetuned/      model_dir (only with --finetune)
   report           report/                report.md, results.json, plots
 
-`manifest.json` says which stages are done and with which settings.
+`manifest.json` says which stages are done or begun, and with which settings.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 import tensorflow as tf
 
 from data import prepare, records
 from errors import UserError
-from flags.config import ConvertConfig, IterateConfig
-from pseudo_label.balance import balance
-from pseudo_label.predict import predict
+from flags.config import BalanceConfig, ConvertConfig, IterateConfig, PredictConfig, TrainConfig
+from pseudo_label.balance import STATS_FILE, balance
+from pseudo_label.predict import find_shards, predict
 from reporting import report
 from training import checkpoints, export, trainer
 from training.metrics import METRICS_FILE
@@ -43,6 +43,8 @@ IGNORED_SETTINGS = (
     "download",
     "rematerialise",
     "profile_steps",
+    "log_step_count_steps",
+    "iterations_per_loop",
 )
 
 
@@ -58,6 +60,22 @@ class Stage:
         """The settings as JSON-able values, free of where the work_dir lies."""
         values = json.loads(json.dumps(dataclasses.asdict(self.config)).replace(json.dumps(work_dir)[1:-1], "WORK_DIR"))
         return {name: value for name, value in values.items() if name not in IGNORED_SETTINGS}
+
+    def has_begun(self) -> bool:
+        """Whether a training has saved anything; what other stages have made, they check themselves."""
+        return isinstance(self.config, TrainConfig) and self.is_there()
+
+    def is_there(self) -> bool:
+        """Whether what the stage makes lies in its folder."""
+        if isinstance(self.config, (TrainConfig, ConvertConfig)):
+            return checkpoints.latest(self.config.model_dir) is not None
+        if isinstance(self.config, PredictConfig):
+            count = self.config.num_shards
+            names = [records.prediction_name(self.config.file_prefix, shard, count, worker=0) for shard in range(count)]
+            return all(tf.io.gfile.exists(os.path.join(self.config.output_dir, name)) for name in names)
+        if isinstance(self.config, BalanceConfig):
+            return tf.io.gfile.exists(os.path.join(self.config.output_dir, STATS_FILE))
+        return True
 
 
 def stages(config: IterateConfig) -> list[Stage]:
@@ -109,11 +127,15 @@ def iterate(config: IterateConfig) -> dict[str, Any]:
     for stage in planned:
         manifest.check(stage)
     records.remove_unfinished(config.work_dir)
+    to_do = stages_to_do(planned, manifest)
     for number, stage in enumerate(planned, start=1):
-        if manifest.is_done(stage):
+        if stage.name not in to_do:
             print(f"[{number}/{len(planned)}] {stage.name}: done before")
             continue
         print(f"[{number}/{len(planned)}] {stage.name}")
+        if stage.name == "teacher":
+            _check_images(config)
+        manifest.mark_begun(stage)
         stage.run(stage.config)
         manifest.mark_done(stage)
         tf.keras.backend.clear_session()
@@ -131,6 +153,31 @@ def iterate(config: IterateConfig) -> dict[str, Any]:
     return results
 
 
+def stages_to_do(planned: Sequence[Stage], manifest: Manifest) -> set[str]:
+    """Names of the stages that are not done, or whose outputs are gone while something still needs them: a network always
+    (the report measures it), labels and records where the stage after them is to be done."""
+    to_do: set[str] = set()
+    needed = False
+    for stage in reversed(planned):
+        needed = not manifest.is_done(stage) or (
+            (needed or isinstance(stage.config, TrainConfig)) and not stage.is_there()
+        )
+        to_do |= {stage.name} if needed else set()
+    return to_do
+
+
+def _check_images(config: IterateConfig) -> None:
+    """Raises UserError where the first students will have no images, before a teacher is trained for them."""
+    try:
+        for this in config.rounds[:1]:
+            find_shards(this.predict)
+    except UserError as error:
+        raise UserError(
+            f"{error}; a student learns from unlabeled images (--unlabel_data_dir): to train the teacher alone, use "
+            "--mode=train_and_eval"
+        ) from error
+
+
 class Manifest:
     """Which stages of a work_dir are done, and with which settings."""
 
@@ -138,35 +185,54 @@ class Manifest:
         self._work_dir = work_dir
         self._path = os.path.join(work_dir, MANIFEST)
         self._done: dict[str, dict[str, Any]] = {}
+        self._begun: dict[str, dict[str, Any]] = {}
         if tf.io.gfile.exists(self._path):
-            with tf.io.gfile.GFile(self._path) as file:
-                self._done = json.loads(file.read())["done"]
+            self._read()
 
     def is_done(self, stage: Stage) -> bool:
         """Whether the stage was finished before."""
         return stage.name in self._done
 
     def check(self, stage: Stage) -> None:
-        """Raises UserError if the stage was done with other settings; names the first that differs."""
-        before = self._done.get(stage.name)
+        """Raises UserError if the stage was done, or begun, with other settings; names the first that differs."""
+        before, how = self._done.get(stage.name), "done"
+        if before is None and stage.has_begun():
+            before, how = self._begun.get(stage.name), "begun"
         if before is None:
             return
         difference = first_difference(before, stage.settings(self._work_dir))
         if difference:
             name, old, new = difference
             raise UserError(
-                f"--work_dir: {self._work_dir} has the stage {stage.name} done with {name}={old}, these flags give {new}; "
+                f"--work_dir: {self._work_dir} has the stage {stage.name} {how} with {name}={old}, these flags give {new}; "
                 "use another --work_dir, or the flags of before"
             )
 
+    def mark_begun(self, stage: Stage) -> None:
+        """Notes that the stage begins, or continues, with its settings."""
+        self._begun[stage.name] = stage.settings(self._work_dir)
+        self._done.pop(stage.name, None)
+        self._write()
+
     def mark_done(self, stage: Stage) -> None:
         """Notes that the stage is finished."""
-        self._done[stage.name] = stage.settings(self._work_dir)
-        with records.writing(self._path, "work_dir"):
-            self._write()
+        self._done[stage.name] = self._begun.pop(stage.name)
+        self._write()
+
+    def _read(self) -> None:
+        with tf.io.gfile.GFile(self._path) as file:
+            try:
+                found = json.loads(file.read())
+                self._done, self._begun = dict(found["done"]), dict(found.get("begun", {}))
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(
+                    f"{self._path}: not a manifest ({type(error).__name__}: {error}); copy it again, or use another --work_dir"
+                ) from error
 
     def _write(self) -> None:
-        records.write_text(self._path, json.dumps({"done": self._done}, indent=1, sort_keys=True) + "\n")
+        with records.writing(self._path, "work_dir"):
+            text = json.dumps({"done": self._done, "begun": self._begun}, indent=1, sort_keys=True) + "\n"
+            records.write_text(self._path, text)
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> Optional[tuple[str, Any, Any]]:

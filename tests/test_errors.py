@@ -59,11 +59,13 @@ def test_a_bug_is_none(error):
     [
         (MemoryError(), "the memory is not enough; lower"),
         (
-            tf_error(tf.errors.ResourceExhaustedError, "Graph execution error:\n\nOOM when allocating tensor with shape[8,8] and"),
+            tf_error(tf.errors.ResourceExhaustedError, "Graph error:\n\nOOM when allocating tensor with shape[8,8] on"),
             "the memory is not enough (OOM when allocating tensor with shape[8,8]); lower",
         ),
         (
-            RuntimeError("numpy.core._exceptions._ArrayMemoryError: Unable to allocate 931. GiB for an array [while running x]"),
+            RuntimeError(
+                "numpy.core._exceptions._ArrayMemoryError: Unable to allocate 931. GiB for an array [while running x]"
+            ),
             "the memory is not enough (Unable to allocate 931. GiB); lower",
         ),
     ],

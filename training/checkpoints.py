@@ -131,7 +131,7 @@ def check_classes(model_dir: str, class_names: Sequence[str]) -> None:
     if before and class_names and list(before) != list(class_names):
         raise UserError(
             f"--model_dir: {model_dir} was trained on the classes {', '.join(before[:5])}; these data have "
-            f"{', '.join(class_names[:5])}; name another --model_dir (--init_model and --init_model_path start from these weights)"
+            f"{', '.join(class_names[:5])}; name another --model_dir (--init_model, --init_model_path: start from these weights)"
         )
 
 

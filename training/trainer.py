@@ -305,13 +305,14 @@ class Trainer:
                 f"--eval_split: the shards of {config.eval_split!r} hold no image, from {files[0]} on; prepare the data again"
             )
         self.last_evaluation = result = {"split": config.eval_split, "step": self.step, **result}
-        if self.chief:
-            text = json.dumps(result, indent=1, sort_keys=True) + "\n"
-            records.write_text(os.path.join(self._results_dir, EVALUATION_FILE), text)
         print(
             f"{config.title}: step {result['step']}: {100 * result['accuracy']:.2f} % of "
             f"{result['num_images']} {config.eval_split} images right"
         )
+        if self.chief:
+            path = os.path.join(self._results_dir, EVALUATION_FILE)
+            with records.writing(path, "model_dir"):
+                records.write_text(path, json.dumps(result, indent=1, sort_keys=True) + "\n")
         return result
 
     def _evaluation_model(self, files: list[str]) -> tuple[EfficientNet, Evaluator]:

@@ -12,6 +12,7 @@ from data import records, streams
 from data.streams import Pipeline, Segments, Shards
 
 BATCH, STEPS = 8, 10
+ALONE = Pipeline()
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def _files(folder, counts: list[int]) -> list[str]:
     return records.find_shards(str(folder), streams.LABELED_PATTERN, "label_data_dir")
 
 
-def _drawn(files: list[str], count: int, first_step: int = 0, cache: bool = True, pipeline: Pipeline = Pipeline()) -> list:
+def _drawn(files: list[str], count: int, first_step: int = 0, cache: bool = True, pipeline: Pipeline = ALONE) -> list:
     shards = Shards(files, 0, seed=3, cache=cache)
     stream = streams._positions(shards, BATCH, Segments(first_step, STEPS), pipeline)
     return [

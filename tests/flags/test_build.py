@@ -412,8 +412,8 @@ def test_other_classes_than_the_checkpoint_s_are_refused(tmp_path):
     model = describe(tmp_path / "model", ModelConfig("efficientnet-b0", 10), 16, TASKS["digits"])
     (tmp_path / "task.json").write_text(json.dumps(task.to_json()))
     assert message_of(build.train_config, "--mode=eval", f"--data_dir={tmp_path}", f"--model_dir={model}") == (
-        f"--data_dir: its classes are a, b, c, d, e, ..., but {model}/model.json says 0, 1, 2, 3, 4, ...; give data of the classes "
-        "that the checkpoint was trained on"
+        f"--data_dir: its classes are a, b, c, d, e, ..., but {model}/model.json says 0, 1, 2, 3, 4, ...; give data of the "
+        "classes that the checkpoint was trained on"
     )
 
 
@@ -442,7 +442,9 @@ def test_a_prepared_folder_says_how_many_shards_it_holds(tmp_path):
     assert (config.num_shards, config.input_dir) == (3, f"{tmp_path}/unlabeled")
     assert build.predict_config(parsed(*arguments, "--num_shards=5")).num_shards == 5
     balance = build.balance_config(
-        parsed("--mode=balance", f"--data_dir={tmp_path}", "--task_name=imagenet", "--prediction_dir=p", "--output_dir=o")
+        parsed(
+            "--mode=balance", f"--data_dir={tmp_path}", "--task_name=imagenet", "--prediction_dir=p", "--output_dir=o"
+        )
     )
     assert (balance.num_shards, balance.input_dir) == (3, f"{tmp_path}/unlabeled")
     (tmp_path / "unlabeled/train-00000-of-00007").touch()

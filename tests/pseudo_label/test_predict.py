@@ -117,6 +117,28 @@ def test_killed_in_a_shard_it_redoes_that_shard_and_gives_the_same_bytes(folder,
     assert contents(output_dir) == contents(whole)
 
 
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"store_top_k": 2}, "store_top_k=0, got 2"),
+        ({"total_replicas": 2}, "total_replicas=1, got 2"),
+        ({"use_averages": True}, "use_averages=False, got True"),
+        ({"checkpoint": "other"}, r"predict_ckpt_path='model.ckpt-\d+ \(\w{12}\)', got 'model.ckpt-\d+ \(\w{12}\)'"),
+    ],
+)
+def test_labels_made_otherwise_are_not_taken_for_finished(folder, whole, tmp_path, change, named):
+    config = config_for(folder, whole)
+    if "checkpoint" in change:
+        source = checkpoints.resolve(config.checkpoint, "predict_ckpt_path")
+        change = {"checkpoint": str(tmp_path / os.path.basename(source))}
+        reader = checkpoints.Reader(source, "predict_ckpt_path")
+        checkpoints.write(change["checkpoint"], {name: reader.tensor(name) + 1 for name in reader.shapes})
+    before = contents(whole)
+    with pytest.raises(UserError, match=rf"^--output_dir: .* was begun with {named}; name another --output_dir"):
+        predict.predict(dataclasses.replace(config, **change))
+    assert contents(whole) == before
+
+
 def test_shards_missing_anywhere_are_predicted_to_the_same_bytes(folder, whole, tmp_path):
     """Of four shards the first and the third: before, between and after finished ones."""
     output_dir = tmp_path / "out"
@@ -124,7 +146,7 @@ def test_shards_missing_anywhere_are_predicted_to_the_same_bytes(folder, whole, 
     for name in contents(whole):
         if "00000-of" in name or "00002-of" in name:
             (output_dir / name).unlink()
-    assert len(contents(output_dir)) == len(contents(whole)) // 2
+    assert len(contents(output_dir)) == len(contents(whole)) - 4
     assert "(2 shards were finished before)" in finish(start([config_for(folder, output_dir)], tmp_path))
     assert contents(output_dir) == contents(whole)
 
@@ -162,7 +184,7 @@ def test_replicas_of_each_shard_and_two_devices_give_what_one_gives(folder, whol
     shares = [dataclasses.replace(config, total_replicas=3, worker_id=worker) for worker in range(3)]
     mirrored = config_for(folder, tmp_path / "two")
     finish(start([*shares, mirrored], tmp_path, "--devices=2"))
-    assert len(contents(output_dir)) == 2 * 3 * SHARDS
+    assert len(contents(output_dir)) == 2 * 3 * SHARDS + 1  # and the settings
     np.testing.assert_allclose(labels(output_dir), labels(whole), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(labels(tmp_path / "two"), labels(whole), rtol=1e-4, atol=1e-6)
 
@@ -309,9 +331,9 @@ def test_a_full_disk_is_one_line_and_leaves_finished_shards_whole(folder, whole,
     config = config_for(folder, output_dir)
     names = iter("abcdefgh")
     monkeypatch.setattr(records.uuid, "uuid4", lambda: type("Name", (), {"hex": next(names)}))
-    full = output_dir / (records.prediction_name("train", 1, SHARDS, 0) + ".writing-c")
+    full = output_dir / (records.prediction_name("train", 1, SHARDS, 0) + ".writing-d")
     output_dir.mkdir()
-    # The second shard's temporary file (the first shard and its count take a and b) lies on a device without room.
+    # The second shard's temporary file (the settings, the first shard and its count take a to c) lies on a device without room.
     full.symlink_to("/dev/full")
     monkeypatch.setattr(predict, "_remove_unfinished", lambda path: None)
     with pytest.raises(UserError) as error:
@@ -320,8 +342,8 @@ def test_a_full_disk_is_one_line_and_leaves_finished_shards_whole(folder, whole,
         f"--output_dir: cannot write {output_dir}/train-info-00001-of-00004-00000: No space left on device; make room or "
         "name another folder, and run the same command again"
     )
-    expected = {name: text for name, text in contents(whole).items() if "00000-of-00004-00000" in name}
-    assert contents(output_dir) == expected
+    finished = {name: text for name, text in contents(whole).items() if "00000-of-00004-00000" in name}
+    assert contents(output_dir) == {**finished, predict.SETTINGS_FILE: contents(whole)[predict.SETTINGS_FILE]}
 
 
 def test_missing_and_doubled_shards_are_said_with_the_flag_that_gave_them(folder, tmp_path):

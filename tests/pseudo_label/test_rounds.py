@@ -207,3 +207,74 @@ def test_first_difference_names_nested_settings():
     assert rounds.first_difference({"a": {"b": [1, 2]}}, {"a": {"b": [1, 3]}}) == ("a.b", [1, 2], [1, 3])
     assert rounds.first_difference({"a": 1}, {"a": 1}) is None
     assert rounds.first_difference({"a": 1}, {}) == ("a", 1, None)
+
+
+def touch_checkpoint(folder):
+    os.makedirs(folder, exist_ok=True)
+    for suffix in (checkpoints.INDEX_SUFFIX, checkpoints.DATA_SUFFIX):
+        open(os.path.join(folder, f"model.ckpt-2{suffix}"), "w").close()
+
+
+def manifest_of(config, names):
+    """A manifest in which the stages of these names are done."""
+    os.makedirs(config.work_dir, exist_ok=True)
+    manifest = rounds.Manifest(config.work_dir)
+    for stage in rounds.stages(config):
+        if stage.name in names:
+            manifest.mark_begun(stage)
+            manifest.mark_done(stage)
+    return rounds.Manifest(config.work_dir)
+
+
+def test_a_network_that_is_gone_is_trained_again(config):
+    planned = rounds.stages(config)
+    manifest = manifest_of(config, [stage.name for stage in planned])
+    for folder in ("teacher", "round1/student", "round1/finetuned"):
+        touch_checkpoint(os.path.join(config.work_dir, folder))
+    # The last student needs the balanced records, and they the predictions, which are gone too; round 1's are not needed.
+    assert rounds.stages_to_do(planned, manifest) == {"round2/predict", "round2/balance", "round2/student"}
+    os.makedirs(os.path.join(config.work_dir, "round2/balanced"))
+    open(os.path.join(config.work_dir, "round2/balanced/stats.json"), "w").close()
+    assert rounds.stages_to_do(planned, manifest) == {"round2/student"}
+    touch_checkpoint(os.path.join(config.work_dir, "round2/student"))
+    assert rounds.stages_to_do(planned, manifest) == set()
+
+
+def test_a_training_that_has_begun_keeps_its_flags(config):
+    teacher = rounds.stages(config)[1]
+    os.makedirs(config.work_dir)
+    rounds.Manifest(config.work_dir).mark_begun(teacher)
+    other = dataclasses.replace(
+        teacher,
+        config=dataclasses.replace(
+            teacher.config, optimizer=dataclasses.replace(teacher.config.optimizer, base_learning_rate=0.1)
+        ),
+    )
+    manifest = rounds.Manifest(config.work_dir)
+    manifest.check(other)  # nothing was saved, so nothing is mixed
+    touch_checkpoint(teacher.config.model_dir)
+    manifest.check(teacher)
+    with pytest.raises(
+        UserError,
+        match=r"stage teacher begun with optimizer.base_learning_rate=0.05, these flags give 0.1; use another",
+    ):
+        manifest.check(other)
+
+
+def test_a_damaged_manifest_is_one_line(config):
+    os.makedirs(config.work_dir)
+    for text in ("{", "{}", '{"done": 3}'):
+        with open(os.path.join(config.work_dir, "manifest.json"), "w") as file:
+            file.write(text)
+        with pytest.raises(UserError, match=r"manifest.json: not a manifest \("):
+            rounds.Manifest(config.work_dir)
+
+
+def test_images_are_looked_for_before_a_teacher_is_trained(config):
+    """Of a run whose data were prepared before."""
+    prepared = dataclasses.replace(config, prepare=None)
+    with pytest.raises(
+        UserError, match=r"no file .*unlabeled/train-00000-of-00002; .* to train the teacher alone, use --mode="
+    ):
+        rounds.iterate(prepared)
+    assert not os.path.exists(config.teacher.model_dir)
