@@ -55,9 +55,12 @@ def prepare_config(values: FlagValues) -> PrepareConfig:
         raise UserError(
             f"--num_labeled: digits alone draws its labeled images, --task_name={task_name} has them already; leave the flag out"
         )
+    data_dir = needed(values, "data_dir", "the folder to write to")
+    if ";" in data_dir:
+        raise UserError(f"--data_dir: got {data_dir}; every other mode takes ; for a sign between folders, choose another name")
     return PrepareConfig(
         task_name,
-        needed(values, "data_dir", "the folder to write to"),
+        data_dir,
         num_labeled=values.num_labeled,
         num_test_images=values.num_test_images,
         seed=values.seed,
@@ -285,13 +288,15 @@ def export_config(values: FlagValues) -> ExportConfig:
     """
     checkpoint = needed(values, "predict_ckpt_path", "the checkpoint to export")
     described = Description.beside(checkpoint)
-    model, image_size = network_of(values, task_of(values, described), described)
+    task = task_of(values, described)
+    model, image_size = network_of(values, task, described)
     return ExportConfig(
         title="export",
         model=model,
         checkpoint=checkpoint,
         output_dir=needed(values, "output_dir", "the folder to write to"),
         image_size=image_size,
+        task=task,
         use_averages=values.use_averages,
         tf1_checkpoint=values.export_tf1,
     )

@@ -227,6 +227,7 @@ class ExportConfig:
       checkpoint: a checkpoint prefix or a model_dir (`--predict_ckpt_path`).
       output_dir: receives `saved_model/`, `weights.h5` and, with `tf1_checkpoint`, `model.ckpt.*` (`--output_dir`).
       image_size: pixels at which the network sees images.
+      task: names the classes in `model.json`.
       use_averages: export the moving averages, not the raw weights.
       tf1_checkpoint: also write a checkpoint with the release's names.
     """
@@ -236,6 +237,7 @@ class ExportConfig:
     checkpoint: str
     output_dir: str
     image_size: int
+    task: Task
     use_averages: bool = True
     tf1_checkpoint: bool = False
 

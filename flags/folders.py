@@ -92,4 +92,4 @@ def parse_shard_ids(text: str, num_shards: int) -> Optional[tuple[int, ...]]:
                 f"--shard_id: got {text!r}, expected numbers from 0 to {num_shards - 1} (as --num_shards says), separated by "
                 "commas, or all"
             )
-    return tuple(int(part) for part in parts)
+    return tuple(dict.fromkeys(int(part) for part in parts))

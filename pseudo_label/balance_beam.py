@@ -50,9 +50,11 @@ def run(build: Callable[[Any], None], shards: Sequence[ShardFiles], newest: int,
     # A remote runner's log says where the job can be watched; a local one's only repeats our errors.
     with tempfile.TemporaryDirectory() as folder, contextlib.nullcontext() if remote else _quiet():
         log = os.path.join(folder, "workers.log")
-        pipeline = beam.Pipeline(
-            runner=None if remote else _local_runner(options, config.beam_args, shards, log), options=options
-        )
+        runner = None if remote else _local_runner(options, config.beam_args, shards, log)
+        try:
+            pipeline = beam.Pipeline(runner=runner, options=options)
+        except ValueError as error:
+            raise UserError(f"--beam_args: {' '.join(str(error).split())}") from error
         build(pipeline)
         with _bar(shards, newest, config):
             try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import io
 import json
 import os
@@ -117,13 +116,9 @@ def _check_settings(config: PredictConfig) -> None:
 
 
 def _settings(config: PredictConfig) -> dict[str, Any]:
-    """What the labels follow from, beside the images, as JSON-able values. A checkpoint is known by its content, wherever it
-    lies."""
-    prefix = checkpoints.resolve(config.checkpoint, CHECKPOINT_FLAG)
-    with tf.io.gfile.GFile(prefix + checkpoints.INDEX_SUFFIX, "rb") as file:
-        content = hashlib.sha256(file.read()).hexdigest()
+    """What the labels follow from, beside the images, as JSON-able values."""
     settings = {
-        CHECKPOINT_FLAG: f"{os.path.basename(prefix)} ({content[:12]})",
+        CHECKPOINT_FLAG: checkpoints.identity(checkpoints.resolve(config.checkpoint, CHECKPOINT_FLAG)),
         "use_averages": config.use_averages,
         "input_image_size": config.image_size,
         "store_top_k": config.store_top_k,

@@ -31,6 +31,7 @@ from pseudo_label.balance import STATS_FILE, balance
 from pseudo_label.predict import find_shards, predict
 from reporting import report
 from training import checkpoints, export, trainer
+from training import strategy as strategies
 from training.metrics import METRICS_FILE
 
 MANIFEST = "manifest.json"
@@ -44,6 +45,7 @@ IGNORED_SETTINGS = (
     "rematerialise",
     "profile_steps",
     "log_step_count_steps",
+    "eval_batch_size",
     "iterations_per_loop",
 )
 
@@ -63,7 +65,7 @@ class Stage:
 
     def has_begun(self) -> bool:
         """Whether a training has saved anything; what other stages have made, they check themselves."""
-        return isinstance(self.config, TrainConfig) and self.is_there()
+        return isinstance(self.config, TrainConfig) and self.config.train and self.is_there()
 
     def is_there(self) -> bool:
         """Whether what the stage makes lies in its folder."""
@@ -122,6 +124,12 @@ def iterate(config: IterateConfig) -> dict[str, Any]:
     Raises:
       UserError: the work_dir holds stages made with other settings, or a stage failed for a reason of the user's.
     """
+    processes = strategies.place_in_cluster().count
+    if processes > 1:
+        raise UserError(
+            f"{strategies.CLUSTER} names {processes} processes, but --mode=iterate runs its stages in one; run the single modes on "
+            f"every worker (docs/cloud_tpu.md), or unset {strategies.CLUSTER}"
+        )
     manifest = Manifest(config.work_dir)
     planned = stages(config)
     for stage in planned:

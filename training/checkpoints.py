@@ -7,6 +7,7 @@ A checkpoint counts only when its `.index` is there, which is written last and d
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -174,6 +175,13 @@ def _resolve_folder(path: str, flag: str) -> str:
     if indexes:
         raise UserError(f"--{flag}: the folder {path} holds {len(indexes)} checkpoints ({indexes[0]}, ...); name one")
     raise UserError(f"--{flag}: {path} is a folder without a checkpoint; give a checkpoint's prefix or a model_dir")
+
+
+def identity(prefix: str) -> str:
+    """A checkpoint's name and what it holds, wherever it lies: `model.ckpt-800 (5f2a91c03b77)`."""
+    with tf.io.gfile.GFile(prefix + INDEX_SUFFIX, "rb") as file:
+        content = hashlib.sha256(file.read()).hexdigest()  # the index has every tensor's checksum
+    return f"{os.path.basename(prefix)} ({content[:12]})"
 
 
 class Reader:

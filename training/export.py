@@ -3,6 +3,7 @@ TensorFlow 1 checkpoint (`export`)."""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import uuid
@@ -11,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from data import preprocessing, records
+from data.tasks import read_text
 from efficientnet.model import EfficientNet
 from errors import UserError
 from flags.config import ConvertConfig, ExportConfig
@@ -19,6 +21,7 @@ from training.checkpoints import Reader
 from training.state import AVERAGE_SUFFIX, STEP_NAME
 
 SAVED_MODEL = "saved_model"
+SOURCE_FILE = "export.json"
 WEIGHTS_FILE = "weights.h5"
 CHECKPOINT_FLAG = "predict_ckpt_path"
 OUTPUT_FLAG = "output_dir"
@@ -62,13 +65,15 @@ def export(config: ExportConfig) -> dict[str, str]:
 
     `saved_model/`: signature `serving_default`, JPEG bytes (string [B]) -> `probabilities` float32 [B, C] and `classes`
     int64 [B], through the evaluation preprocessing. `weights.h5`: Keras's format, for `EfficientNet(...).load_weights`.
-    With `tf1_checkpoint`: `model.ckpt`, which `tf.compat.v1.train.Saver` restores by the release's names.
+    With `tf1_checkpoint`: `model.ckpt`, which `tf.compat.v1.train.Saver` restores by the release's names. Beside them `model.json`
+    (network, image size, names of the classes) and `export.json`, which checkpoint it was: an export of the same one goes on with
+    the outputs that are missing.
 
     Returns:
       path of each output, by "saved_model", "weights" and "checkpoint".
 
     Raises:
-      UserError: missing, corrupt, or another network's checkpoint; outputs that exist already or cannot be written.
+      UserError: missing, corrupt, or another network's checkpoint; outputs of another export, or that cannot be written.
     """
     outputs = {
         "saved_model": os.path.join(config.output_dir, SAVED_MODEL),
@@ -76,32 +81,46 @@ def export(config: ExportConfig) -> dict[str, str]:
     }
     if config.tf1_checkpoint:
         outputs["checkpoint"] = os.path.join(config.output_dir, checkpoints.PREFIX)
-    _refuse_existing(outputs)
     model = EfficientNet(config.model)
     prefix = checkpoints.load_weights(model, config.checkpoint, CHECKPOINT_FLAG, use_averages=config.use_averages)
     try:
-        tf.io.gfile.makedirs(config.output_dir)
-        _write_saved_model(outputs["saved_model"], model, config.image_size)
-        _write_weights(outputs["weights"], model)
+        _begin(config, prefix, outputs)
+        if not tf.io.gfile.exists(outputs["saved_model"]):
+            _write_saved_model(outputs["saved_model"], model, config.image_size)
+        if not tf.io.gfile.exists(outputs["weights"]):
+            _write_weights(outputs["weights"], model)
     except (tf.errors.OpError, OSError) as error:
         reason = checkpoints.first_line(error)
         raise UserError(f"--{OUTPUT_FLAG}: cannot write to {config.output_dir}: {reason}") from error
-    if config.tf1_checkpoint:
+    if config.tf1_checkpoint and not tf.io.gfile.exists(outputs["checkpoint"] + checkpoints.INDEX_SUFFIX):
         _write_released_format(outputs["checkpoint"], prefix, model)
     print(f"{config.title}: {prefix} exported to {', '.join(outputs.values())}")
     return outputs
 
 
-def _refuse_existing(outputs: dict[str, str]) -> None:
-    for path in outputs.values():
-        if tf.io.gfile.exists(path) or tf.io.gfile.exists(path + checkpoints.INDEX_SUFFIX):
-            raise UserError(f"--{OUTPUT_FLAG}: {path} exists already; give another folder, or remove it")
+def _begin(config: ExportConfig, prefix: str, outputs: dict[str, str]) -> None:
+    """Notes what is exported, and removes what a killed export left half written; raises UserError where outputs of something
+    else are there."""
+    path = os.path.join(config.output_dir, SOURCE_FILE)
+    source = {"checkpoint": checkpoints.identity(prefix), "use_averages": config.use_averages}
+    text = json.dumps({**source, "image_size": config.image_size}, indent=1) + "\n"
+    if read_text(path) != text:
+        for output in outputs.values():
+            if tf.io.gfile.exists(output) or tf.io.gfile.exists(output + checkpoints.INDEX_SUFFIX):
+                raise UserError(f"--{OUTPUT_FLAG}: {output} exists already; give another folder, or remove it")
+    tf.io.gfile.makedirs(config.output_dir)
+    for name in filter(records.is_temporary, tf.io.gfile.listdir(config.output_dir)):
+        left = os.path.join(config.output_dir, name.rstrip("/"))
+        (tf.io.gfile.rmtree if tf.io.gfile.isdir(left) else tf.io.gfile.remove)(left)
+    checkpoints.write_description(config.output_dir, config.model, config.image_size, config.task.to_json())
+    records.write_text(path, text)
 
 
 def make_serving(model: EfficientNet, image_size: int) -> tf.Module:
     """What the SavedModel holds: a network, its weights loaded, with the evaluation preprocessing before it.
 
-    Its `serve` takes JPEG bytes, string [B], and gives `probabilities` float32 [B, C] and `classes` int64 [B], the most
+    Its `serve` takes JPEG bytes (PNG, GIF and BMP too; turned as they are stored, transparency dropped, where classify heeds EXIF
+    and lays on white), string [B], and gives `probabilities` float32 [B, C] and `classes` int64 [B], the most
     probable one. The module holds the variables, not the Keras model, whose every layer would be traced and saved too.
     """
     shape = [image_size, image_size, 3]

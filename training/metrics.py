@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from data import records
+from errors import UserError
 
 METRICS_FILE = "metrics.jsonl"
 EVALUATIONS_FILE = "evaluations.jsonl"
@@ -52,7 +53,10 @@ def _read_until(path: str, step: int) -> list[str]:
         return []
     with tf.io.gfile.GFile(path) as file:
         lines = file.read().splitlines()
-    return [line for line in lines if json.loads(line)["step"] <= step]
+    try:
+        return [line for line in lines if json.loads(line)["step"] <= step]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: a line of it is damaged ({error}); put the file right, or remove it") from error
 
 
 def _summarize(writer: tf.summary.SummaryWriter, step: int, values: dict[str, float]) -> None:

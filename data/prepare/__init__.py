@@ -65,6 +65,7 @@ def prepare(config: PrepareConfig) -> None:
     begun = {"settings": settings, "source": _source(module, config)}
     with shards.writing_to(config.data_dir):
         records.write_text(marker, _as_text({**begun, "finished": False}))
+        records.remove_unfinished(config.data_dir)
         written = module.write(config)
         shards.verify(config.data_dir, written)
         records.write_text(marker, _as_text({**begun, "finished": True, "records": written}))

@@ -123,7 +123,10 @@ def plan(config: PrepareConfig) -> Plan:
             )
         by_class, test = draw_test(by_class, config.num_test_images, config.seed)
     if unlabeled and not 1 <= config.num_shards <= len(unlabeled):
-        raise UserError(f"--num_shards: got {config.num_shards}, expected 1 to {len(unlabeled)}, the unlabeled files")
+        raise UserError(
+            f"--num_shards: {config.num_shards} (4 where it is not given) are too many for {len(unlabeled)} unlabeled files; give "
+            f"1 to {len(unlabeled)}"
+        )
     train = [item for members in by_class for item in members]
     return Plan(classes, *(_mixed(items, config.seed, number) for number, items in enumerate((train, unlabeled, test))))
 
@@ -134,6 +137,8 @@ def _check_folders(config: PrepareConfig) -> None:
         raise UserError("--source_dir: missing; give the folder that holds labeled/<class>/ and unlabeled/")
     if "://" in source:
         raise UserError(f"--source_dir: got {source}, expected a folder of this machine; copy the images first")
+    if not os.path.isdir(source):
+        raise UserError(f"--source_dir: there is no folder {source}; check the path")
     for name, content in ((LABELED, "a folder of images for each class"), (UNLABELED, "the images without a class")):
         if not os.path.isdir(os.path.join(source, name)):
             raise UserError(

@@ -50,7 +50,7 @@ def check(config: PrepareConfig) -> None:
     if not config.source_dir:
         raise UserError(
             f"--source_dir: missing; give the folder of {TRAIN_TAR} and {VALIDATION_TAR}, or of train/<class>/ and "
-            "validation/<class>/"
+            "validation/<class>/, or another --task_name"
         )
     if "://" in config.source_dir:
         raise UserError(
@@ -115,7 +115,10 @@ def _find(source_dir: str, archive: str, folders: tuple[str, ...]) -> str:
         path = os.path.join(source_dir, name)
         if os.path.isfile(path) if name == archive else os.path.isdir(path):
             return path
-    raise UserError(f"--source_dir: {source_dir} holds neither {archive} nor a folder {' or '.join(folders)}/")
+    raise UserError(
+        f"--source_dir: {source_dir} holds neither {archive} nor a folder {' or '.join(folders)}/; for "
+        "images of your own, pass --task_name=folder"
+    )
 
 
 def _say_sizes(classes: list[str], train: list[Item], validation: list[Item]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
 from errors import UserError
 from flags.config import ConvertConfig, ExportConfig
+from flags.network import Description
 from tests.efficientnet.tiny import NUM_CLASSES, tiny
 from training import checkpoints, export
 from training.state import AVERAGE_SUFFIX, STEP_NAME, TrainingState
@@ -48,7 +50,7 @@ def checkpoint(state: TrainingState, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="module")
 def exported(checkpoint: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = str(tmp_path_factory.mktemp("exported") / "here")
-    return export.export(ExportConfig("export", CONFIG, checkpoint, folder, SIZE, tf1_checkpoint=True))
+    return export.export(ExportConfig("export", CONFIG, checkpoint, folder, SIZE, TASK, tf1_checkpoint=True))
 
 
 def _jpegs(count: int) -> list[bytes]:
@@ -116,13 +118,13 @@ def test_the_release_s_checkpoint_holds_raw_weights_slots_and_step(
 
 
 def test_raw_weights_are_exported_on_request(checkpoint: str, state: TrainingState, tmp_path: Path) -> None:
-    config = ExportConfig("export", CONFIG, checkpoint, str(tmp_path), SIZE, use_averages=False)
+    config = ExportConfig("export", CONFIG, checkpoint, str(tmp_path), SIZE, TASK, use_averages=False)
     outputs = export.export(config)
     fresh = EfficientNet(tiny(), seed=5)
     fresh.load_weights(outputs["weights"])
     for name, variable in state.model.named_variables().items():
         np.testing.assert_array_equal(fresh.named_variables()[name], variable, err_msg=name)
-    assert sorted(os.listdir(tmp_path)) == ["saved_model", "weights.h5"]
+    assert sorted(os.listdir(tmp_path)) == ["export.json", "model.json", "saved_model", "weights.h5"]
 
 
 def test_a_large_image_network_crops_and_resizes() -> None:
@@ -140,8 +142,25 @@ def test_existing_outputs_are_left_alone(exported: dict[str, str], checkpoint: s
     with pytest.raises(
         UserError, match=r"^--output_dir: .*saved_model exists already; give another folder, or remove it$"
     ):
-        export.export(ExportConfig("export", CONFIG, checkpoint, folder, SIZE))
+        export.export(ExportConfig("export", CONFIG, checkpoint, folder, SIZE, TASK, use_averages=False))
     assert sorted(os.listdir(folder)) == before
+
+
+def test_a_killed_export_goes_on(exported: dict[str, str], checkpoint: str, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(os.path.dirname(exported["weights"]), folder)
+    saved = (folder / "saved_model" / "saved_model.pb").read_bytes()
+    (folder / "weights.h5").unlink()
+    (folder / "saved_model.writing-0a1b2c/variables").mkdir(parents=True)
+    export.export(ExportConfig("export", CONFIG, checkpoint, str(folder), SIZE, TASK))
+    assert (folder / "saved_model" / "saved_model.pb").read_bytes() == saved
+    assert sorted(os.listdir(folder)) == sorted(os.listdir(os.path.dirname(exported["weights"])))
+
+
+def test_what_is_exported_names_its_classes(exported: dict[str, str]) -> None:
+    description = Description.beside(exported["checkpoint"])
+    assert description is not None
+    assert (description.model, description.image_size, description.task) == (CONFIG, SIZE, TASK)
 
 
 def test_a_failed_export_leaves_nothing_half_done(
@@ -152,8 +171,8 @@ def test_a_failed_export_leaves_nothing_half_done(
 
     monkeypatch.setattr(tf.saved_model, "save", fail)
     with pytest.raises(UserError, match=r"^--output_dir: cannot write to .*: No space left on device$"):
-        export.export(ExportConfig("export", CONFIG, checkpoint, str(tmp_path), SIZE))
-    assert os.listdir(tmp_path) == []
+        export.export(ExportConfig("export", CONFIG, checkpoint, str(tmp_path), SIZE, TASK))
+    assert sorted(os.listdir(tmp_path)) == ["export.json", "model.json"]
 
 
 # --- in -------------------------------------------------------------------------------------------------------------
