@@ -127,8 +127,8 @@ def iterate(config: IterateConfig) -> dict[str, Any]:
     processes = strategies.place_in_cluster().count
     if processes > 1:
         raise UserError(
-            f"{strategies.CLUSTER} names {processes} processes, but --mode=iterate runs its stages in one; run the single modes on "
-            f"every worker (docs/cloud_tpu.md), or unset {strategies.CLUSTER}"
+            f"{strategies.CLUSTER} names {processes} processes, but --mode=iterate runs its stages in one; run the single modes "
+            f"on every worker (docs/cloud_tpu.md), or unset {strategies.CLUSTER}"
         )
     manifest = Manifest(config.work_dir)
     planned = stages(config)
