@@ -57,7 +57,9 @@ def prepare_config(values: FlagValues) -> PrepareConfig:
         )
     data_dir = needed(values, "data_dir", "the folder to write to")
     if ";" in data_dir:
-        raise UserError(f"--data_dir: got {data_dir}; every other mode takes ; for a sign between folders, choose another name")
+        raise UserError(
+            f"--data_dir: got {data_dir}; every other mode takes ; for a sign between folders, choose another name"
+        )
     return PrepareConfig(
         task_name,
         data_dir,

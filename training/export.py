@@ -66,8 +66,8 @@ def export(config: ExportConfig) -> dict[str, str]:
     `saved_model/`: signature `serving_default`, JPEG bytes (string [B]) -> `probabilities` float32 [B, C] and `classes`
     int64 [B], through the evaluation preprocessing. `weights.h5`: Keras's format, for `EfficientNet(...).load_weights`.
     With `tf1_checkpoint`: `model.ckpt`, which `tf.compat.v1.train.Saver` restores by the release's names. Beside them
-    `model.json` (network, image size, names of the classes) and `export.json`, which checkpoint it was: an export of the same one goes on
-    with the outputs that are missing.
+    `model.json` (network, image size, names of the classes) and `export.json`, which checkpoint it was: an
+    export of the same one goes on with the outputs that are missing.
 
     Returns:
       path of each output, by "saved_model", "weights" and "checkpoint".

@@ -348,7 +348,10 @@ def test_a_source_folder_that_is_wrong_is_refused_before_anything_is_written(tmp
     [
         ({"source_dir": ""}, r"--source_dir: missing; give the folder that holds labeled/<class>/ and unlabeled/"),
         ({"source_dir": "gs://bucket/x"}, r"--source_dir: got gs://bucket/x, expected a folder of this machine"),
-        ({"num_shards": 6}, r"--num_shards: 6 \(4 where it is not given\) are too many for 5 unlabeled files; give 1 to 5"),
+        (
+            {"num_shards": 6},
+            r"--num_shards: 6 \(4 where it is not given\) are too many for 5 unlabeled files; give 1 to 5",
+        ),
         ({"num_test_images": 5}, r"--num_test_images: got 5, expected 1 to 4: every class keeps a training image"),
     ],
 )
