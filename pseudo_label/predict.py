@@ -103,11 +103,15 @@ def _check_settings(config: PredictConfig) -> None:
     path, wanted = os.path.join(folder, SETTINGS_FILE), _settings(config)
     if tf.io.gfile.exists(path) and tf.io.gfile.glob(os.path.join(folder, "info-*.txt")):
         with tf.io.gfile.GFile(path) as file:
-            begun_with = json.loads(file.read())
+            text = file.read()
+        try:
+            begun_with = dict(json.loads(text))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path}: damaged ({error}); copy it again, or name another --{OUTPUT_FLAG}") from error
         for name, value in wanted.items():
-            if begun_with[name] != value:
+            if begun_with.get(name) != value:
                 raise UserError(
-                    f"--{OUTPUT_FLAG}: {config.output_dir} was begun with {name}={begun_with[name]!r}, got {value!r}; name "
+                    f"--{OUTPUT_FLAG}: {config.output_dir} was begun with {name}={begun_with.get(name)!r}, got {value!r}; name "
                     f"another --{OUTPUT_FLAG}, or remove this one yourself"
                 )
         return

@@ -61,7 +61,7 @@ class Stage:
     def settings(self, work_dir: str) -> dict[str, Any]:
         """The settings as JSON-able values, free of where the work_dir lies."""
         values = json.loads(json.dumps(dataclasses.asdict(self.config)).replace(json.dumps(work_dir)[1:-1], "WORK_DIR"))
-        return {name: value for name, value in values.items() if name not in IGNORED_SETTINGS}
+        return _that_matter(values)
 
     def has_begun(self) -> bool:
         """Whether a training has saved anything; what other stages have made, they check themselves."""
@@ -78,6 +78,10 @@ class Stage:
         if isinstance(self.config, BalanceConfig):
             return tf.io.gfile.exists(os.path.join(self.config.output_dir, STATS_FILE))
         return True
+
+
+def _that_matter(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in IGNORED_SETTINGS}
 
 
 def stages(config: IterateConfig) -> list[Stage]:
@@ -208,7 +212,7 @@ class Manifest:
             before, how = self._begun.get(stage.name), "begun"
         if before is None:
             return
-        difference = first_difference(before, stage.settings(self._work_dir))
+        difference = first_difference(_that_matter(before), stage.settings(self._work_dir))
         if difference:
             name, old, new = difference
             raise UserError(

@@ -261,6 +261,13 @@ def test_a_training_that_has_begun_keeps_its_flags(config):
         manifest.check(other)
 
 
+def test_a_manifest_of_before_may_name_what_no_longer_matters(config):
+    stage = rounds.stages(config)[1]
+    manifest = manifest_of(config, [stage.name])
+    manifest._done[stage.name].update(log_step_count_steps=1, eval_batch_size=7)
+    manifest.check(stage)
+
+
 def test_a_damaged_manifest_is_one_line(config):
     os.makedirs(config.work_dir)
     for text in ("{", "{}", '{"done": 3}'):
