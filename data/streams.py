@@ -302,24 +302,26 @@ def _shuffle_buffer(sizes: list[int]) -> int:
     return int(min(MAX_SHUFFLE, max(1024, SHUFFLE_BYTES // statistics.mean(sizes))))
 
 
-def _steps_of_a_segment(steps: int, batch: int, lengths: list[int], sizes: list[int]) -> int:
+def _steps_of_a_segment(steps: int, batch: int, lengths: list[int], sizes: list[int], shuffled: bool) -> int:
     """The least multiple of `steps` in which every record of the files has its chance.
 
     A segment draws from its shuffle's buffer and from what it reads meanwhile, from the files' beginnings on. Where that is not
-    all, as many records have to be read as `PASSES_OF_A_SEGMENT` passes have, or `CYCLES_OF_A_SEGMENT` times `READ_CYCLE` files.
+    all, as many records have to be read as `PASSES_OF_A_SEGMENT` passes have, or where segments take the files in different
+    orders, `CYCLES_OF_A_SEGMENT` times `READ_CYCLE` files.
 
     Args:
       steps, batch: steps of a segment that are asked for, and records of a step.
       lengths: bytes of each file.
       sizes: bytes of some records.
+      shuffled: whether every segment has an order of files of its own.
     """
     size = statistics.median(sizes)
     if sum(lengths) / size <= _shuffle_buffer(sizes) / PASSES_OF_A_SEGMENT:
         return steps
-    to_read = (
-        min(PASSES_OF_A_SEGMENT * sum(lengths), CYCLES_OF_A_SEGMENT * READ_CYCLE * statistics.mean(lengths)) / size
-    )
-    return steps * math.ceil(to_read / (steps * batch))
+    to_read = PASSES_OF_A_SEGMENT * sum(lengths)
+    if shuffled:
+        to_read = min(to_read, CYCLES_OF_A_SEGMENT * READ_CYCLE * math.ceil(statistics.mean(lengths)))
+    return steps * math.ceil(to_read / size / (steps * batch))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -341,10 +343,10 @@ def _positions(shards: Shards, batch: int, segments: Segments, pipeline: Pipelin
     sizes, lengths = _record_sizes(files), [tf.io.gfile.stat(path).length for path in files]
     buffer = _shuffle_buffer(sizes)
     drawn = share if by_file else batch
-    steps = _steps_of_a_segment(segments.steps, drawn, lengths, sizes)
-    first = segments.first_step // steps
     paths = tf.data.Dataset.from_tensor_slices(files)
     cached = read_records(paths, shards.skipped).cache() if shards.cache and sum(lengths) <= CACHE_LIMIT else None
+    steps = _steps_of_a_segment(segments.steps, drawn, lengths, sizes, shuffled=cached is None)
+    first = segments.first_step // steps
 
     def segment_records(segment: tf.Tensor) -> tf.data.Dataset:
         seed = mix_seed(shards.seed, shards.stream_id, segment, pipeline.index if by_file else 0)

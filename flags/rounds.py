@@ -45,8 +45,10 @@ OF_THE_STUDENT = (
 OF_STUDENTS = {
     "unlabel_ratio": None, "unlabel_data_dir": None, "unlabeled_only": None, "student_start": None, "noise_teacher": None,
 }  # fmt: skip
-# What a round says of its student's augmentation holds for its teacher too, where that is noised.
-OF_NOISE = ("noise_teacher", "augment_name", "randaug_mag", "randaug_layer", "cutout_op")
+# What a round says of its labels, and of its student's augmentation, which holds for its teacher too, where that is noised.
+OF_PREDICTION = (
+    "noise_teacher", "augment_name", "randaug_mag", "randaug_layer", "cutout_op", "store_top_k", "samples_per_class",
+)  # fmt: skip
 # What holds for a whole run: a round may not say it either.
 OF_THE_RUN = (
     "mode", "rounds", "finetune", "work_dir", "data_dir", "label_data_dir", "unlabel_data_dir", "task_name", "model_name",
@@ -255,8 +257,10 @@ def _round_config(
             "model_dir": os.path.join(folder, "student"),
         },
     )
-    noise = {name: value for name, value in this.changes.items() if name in OF_NOISE}
-    predicting = override(values, {**noise, "unlabel_data_dir": images, "output_dir": predictions, "shard_id": "all"})
+    of_prediction = {name: value for name, value in this.changes.items() if name in OF_PREDICTION}
+    predicting = override(
+        values, {**of_prediction, "unlabel_data_dir": images, "output_dir": predictions, "shard_id": "all"}
+    )
     balancing = override(student, {"input_dir": images, "prediction_dir": predictions, "output_dir": balanced})
     return RoundConfig(
         build.predict_with(

@@ -66,6 +66,13 @@ def test_teacher_and_students_differ_in_what_the_rounds_say():
     assert all(each.data.augment.enabled for each in networks)
 
 
+def test_a_round_says_how_its_labels_are_made():
+    config = iterate(
+        "--rounds=efficientnet-b0:4:store_top_k=2:samples_per_class=0,efficientnet-b0:4", "--store_top_k=5"
+    )
+    assert [(each.predict.store_top_k, each.predict.samples_per_class) for each in config.rounds] == [(2, 0), (5, 30)]
+
+
 def test_each_student_is_finetuned_on_labeled_images_and_then_teaches():
     config = iterate(
         "--task_name=svhn", "--label_data_dir=a", "--unlabel_data_dir=b", "--augment_name=v1", "--init_model",
