@@ -43,11 +43,10 @@ def reason(error: BaseException) -> str:
 
 def about_memory(error: BaseException) -> Optional[str]:
     """One line for an error that says that memory was not enough, of the machine or of its accelerator; None for any other."""
-    found = "" if isinstance(error, MemoryError) else None
     match = _NO_MEMORY.search(str(error))
-    if match:
-        found = f" ({match.group()})"
-    return None if found is None else f"the memory is not enough{found}; {_LESS_MEMORY}"
+    if match is None and not isinstance(error, MemoryError):
+        return None
+    return f"the memory is not enough{f' ({match.group()})' if match else ''}; {_LESS_MEMORY}"
 
 
 def about_files(error: BaseException) -> Optional[str]:

@@ -302,7 +302,9 @@ def _shuffle_buffer(sizes: list[int]) -> int:
     return int(min(MAX_SHUFFLE, max(1024, SHUFFLE_BYTES // statistics.mean(sizes))))
 
 
-def _steps_of_a_segment(steps: int, batch: int, lengths: list[int], sizes: list[int], shuffled: bool) -> int:
+def _steps_of_a_segment(
+    steps: int, batch: int, lengths: list[int], sizes: list[int], buffer: int, shuffled: bool
+) -> int:
     """The least multiple of `steps` in which every record of the files has its chance.
 
     A segment draws from its shuffle's buffer and from what it reads meanwhile, from the files' beginnings on. Where that is not
@@ -313,10 +315,11 @@ def _steps_of_a_segment(steps: int, batch: int, lengths: list[int], sizes: list[
       steps, batch: steps of a segment that are asked for, and records of a step.
       lengths: bytes of each file.
       sizes: bytes of some records.
+      buffer: records that the shuffle holds.
       shuffled: whether every segment has an order of files of its own.
     """
     size = statistics.median(sizes)
-    if sum(lengths) / size <= _shuffle_buffer(sizes) / PASSES_OF_A_SEGMENT:
+    if sum(lengths) / size <= buffer / PASSES_OF_A_SEGMENT:
         return steps
     to_read = PASSES_OF_A_SEGMENT * sum(lengths)
     if shuffled:
@@ -345,7 +348,7 @@ def _positions(shards: Shards, batch: int, segments: Segments, pipeline: Pipelin
     drawn = share if by_file else batch
     paths = tf.data.Dataset.from_tensor_slices(files)
     cached = read_records(paths, shards.skipped).cache() if shards.cache and sum(lengths) <= CACHE_LIMIT else None
-    steps = _steps_of_a_segment(segments.steps, drawn, lengths, sizes, shuffled=cached is None)
+    steps = _steps_of_a_segment(segments.steps, drawn, lengths, sizes, buffer, shuffled=cached is None)
     first = segments.first_step // steps
 
     def segment_records(segment: tf.Tensor) -> tf.data.Dataset:

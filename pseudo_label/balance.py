@@ -24,9 +24,9 @@ from pseudo_label import balance_beam, balance_plan
 from pseudo_label.balance_inputs import OUTPUT_PREFIX, ShardFiles, data_dir, find_shards, is_newer, newest_input
 from pseudo_label.balance_plan import Confidences, Overview, Plan
 from pseudo_label.balance_shards import read_confidences, write_balanced, writing
+from pseudo_label.settings import SETTINGS_FILE, check_begun_with
 
 STATS_FILE = "stats.json"
-SETTINGS_FILE = "settings.json"
 # These change how the work is done, where it goes or how it is shown, not what comes out.
 _WITHOUT_EFFECT = ("title", "output_dir", "only_get_stats", "beam_args")
 
@@ -155,9 +155,7 @@ def _begin(config: BalanceConfig) -> None:
     """Notes the settings that the shards will be made with, and removes what a killed run left half written."""
     with writing(data_dir(config)):
         tf.io.gfile.makedirs(data_dir(config))
-        for name in tf.io.gfile.listdir(data_dir(config)):
-            if records.is_temporary(name):
-                tf.io.gfile.remove(os.path.join(data_dir(config), name))
+        records.remove_unfinished(data_dir(config))
     _write_json(_path(config, SETTINGS_FILE), _settings(config))
 
 
@@ -170,12 +168,7 @@ def _check_settings(config: BalanceConfig) -> None:
         raise UserError(
             f"--output_dir: {data_dir(config)} holds shards but {path} is missing; name another --output_dir"
         )
-    for name, begun_with in _read_json(path).items():
-        if wanted[name] != begun_with:
-            raise UserError(
-                f"--output_dir: {config.output_dir} was begun with {name}={begun_with!r}, got {wanted[name]!r}; "
-                "name another --output_dir, or remove this one yourself"
-            )
+    check_begun_with(path, config.output_dir, wanted)
 
 
 def _settings(config: BalanceConfig) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from efficientnet.layers import ForwardPass
 from efficientnet.model import EfficientNet
 from errors import UserError
 from flags.config import PredictConfig, TeacherNoise
+from pseudo_label.settings import SETTINGS_FILE, check_begun_with
 from reporting.progress import progress
 from training import checkpoints
 from training import strategy as strategies
@@ -32,7 +33,6 @@ Batch = dict[str, Any]
 
 OUTPUT_FLAG = "output_dir"
 CHECKPOINT_FLAG = "predict_ckpt_path"
-SETTINGS_FILE = "settings.json"
 ALONE = Pipeline()
 FILLING = -1  # number of a record that is none
 # On a CPU: each batch leaves cores idle for a moment at every small operation, which another batch fills.
@@ -102,18 +102,7 @@ def _check_settings(config: PredictConfig) -> None:
     folder = config.info_dir or config.output_dir
     path, wanted = os.path.join(folder, SETTINGS_FILE), _settings(config)
     if tf.io.gfile.exists(path) and tf.io.gfile.glob(os.path.join(folder, "info-*.txt")):
-        with tf.io.gfile.GFile(path) as file:
-            text = file.read()
-        try:
-            begun_with = dict(json.loads(text))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{path}: damaged ({error}); copy it again, or name another --{OUTPUT_FLAG}") from error
-        for name, value in wanted.items():
-            if begun_with.get(name) != value:
-                raise UserError(
-                    f"--{OUTPUT_FLAG}: {config.output_dir} was begun with {name}={begun_with.get(name)!r}, got {value!r}; name "
-                    f"another --{OUTPUT_FLAG}, or remove this one yourself"
-                )
+        check_begun_with(path, config.output_dir, wanted)
         return
     with records.writing(path, OUTPUT_FLAG):
         records.write_text(path, json.dumps(wanted, indent=1) + "\n")

@@ -13,13 +13,14 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
 
 from data import records
+from data.tasks import Task, read_text
 from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
 from errors import UserError
@@ -119,20 +120,17 @@ def write_description(model_dir: str, model: ModelConfig, image_size: int, task:
     records.write_text(os.path.join(model_dir, MODEL_FILE), json.dumps(description, indent=1, sort_keys=True) + "\n")
 
 
-def check_classes(model_dir: str, class_names: Sequence[str]) -> None:
+def check_classes(model_dir: str, task: Task) -> None:
     """Raises UserError where the model_dir's network was trained on classes of other names, as far as both have names."""
-    path = os.path.join(model_dir, MODEL_FILE)
-    if not tf.io.gfile.exists(path):
-        return
-    with tf.io.gfile.GFile(path) as file:
-        try:
-            before = json.loads(file.read())["task"]["class_names"]
-        except (ValueError, KeyError, TypeError):
-            return  # it is written again
-    if before and class_names and list(before) != list(class_names):
+    text = read_text(os.path.join(model_dir, MODEL_FILE))
+    try:
+        before = Task.from_json(json.loads(text or "")["task"])
+    except (ValueError, KeyError, TypeError):
+        return  # it is written again
+    if before.has_other_classes(task):
         raise UserError(
-            f"--model_dir: {model_dir} was trained on the classes {', '.join(before[:5])}; these data have "
-            f"{', '.join(class_names[:5])}; name another --model_dir (--init_model, --init_model_path: start from these weights)"
+            f"--model_dir: {model_dir} was trained on the classes {before.classes()}; these data have {task.classes()}; "
+            "name another --model_dir (--init_model, --init_model_path: start from these weights)"
         )
 
 

@@ -115,7 +115,7 @@ class Trainer:
             with records.writing(config.model_dir, "model_dir"):
                 records.remove_unfinished(config.model_dir)
                 if self.step:
-                    checkpoints.check_classes(config.model_dir, config.data.task.class_names)
+                    checkpoints.check_classes(config.model_dir, config.data.task)
                 checkpoints.write_description(
                     config.model_dir, config.model, config.data.image_size, config.data.task.to_json()
                 )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from flags.config import PrepareConfig
 
 MARKER = "prepare.json"
+OWN_FOLDERS = ("labeled", "unlabeled", "prepare")
 
 # Each module has `SETTINGS`, the names of the config's fields that decide what is written; `check(config)`, which raises
 # UserError before anything is written; and `write(config)`, which returns the shards that it wrote: {path below data_dir:
@@ -65,7 +66,8 @@ def prepare(config: PrepareConfig) -> None:
     begun = {"settings": settings, "source": _source(module, config)}
     with shards.writing_to(config.data_dir):
         records.write_text(marker, _as_text({**begun, "finished": False}))
-        records.remove_unfinished(config.data_dir)
+        for folder in OWN_FOLDERS:  # not the whole data_dir: a broken download that goes on may lie there
+            records.remove_unfinished(os.path.join(config.data_dir, folder))
         written = module.write(config)
         shards.verify(config.data_dir, written)
         records.write_text(marker, _as_text({**begun, "finished": True, "records": written}))

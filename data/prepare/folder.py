@@ -124,8 +124,8 @@ def plan(config: PrepareConfig) -> Plan:
         by_class, test = draw_test(by_class, config.num_test_images, config.seed)
     if unlabeled and not 1 <= config.num_shards <= len(unlabeled):
         raise UserError(
-            f"--num_shards: {config.num_shards} (4 where it is not given) are too many for {len(unlabeled)} unlabeled files; "
-            f"give 1 to {len(unlabeled)}"
+            f"--num_shards: {config.num_shards} ({type(config).num_shards} where it is not given) are too many for "
+            f"{len(unlabeled)} unlabeled files; give 1 to {len(unlabeled)}"
         )
     train = [item for members in by_class for item in members]
     return Plan(classes, *(_mixed(items, config.seed, number) for number, items in enumerate((train, unlabeled, test))))

@@ -147,6 +147,17 @@ def test_an_interrupted_run_is_taken_up_again(prepared, tmp_path, monkeypatch):
     assert kept.stat().st_mtime_ns == written_at
 
 
+def test_what_a_killed_run_left_half_written_is_removed_but_no_broken_download(prepared, tmp_path):
+    for name in ("labeled/train-00000-of-00001.writing-0a1b2c", "train_32x32.mat.writing-download"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / "prepare.json").write_text(
+        json.dumps({**json.loads((prepared / "prepare.json").read_text()), "finished": False})
+    )
+    prepare(config(tmp_path))
+    assert [path.name for path in tmp_path.rglob("*.writing-*")] == ["train_32x32.mat.writing-download"]
+
+
 def test_a_lost_shard_is_written_again(prepared, tmp_path):
     prepare(config(tmp_path))
     (tmp_path / "unlabeled/train-00002-of-00004").unlink()

@@ -66,14 +66,16 @@ def test_it_continues_as_it_would_have_gone_on(tmp_path, small_buffer, first_ste
 def test_where_the_buffer_holds_all_a_segment_is_as_long_as_asked(tmp_path):
     files = _files(tmp_path, [1000])
     length = os.path.getsize(files[0])
-    assert streams._steps_of_a_segment(STEPS, BATCH, [length], streams._record_sizes(files), False) == STEPS
+    sizes = streams._record_sizes(files)
+    buffer = streams._shuffle_buffer(sizes)
+    assert streams._steps_of_a_segment(STEPS, BATCH, [length], sizes, buffer, shuffled=False) == STEPS
 
 
 def test_of_many_files_a_segment_reads_some_through():
     """1,024 files of 1,250 records of 100 kB: 64 of them are 2,500 steps of 32; one checkpoint of a pod is enough."""
     lengths = [125_000_000] * 1024
-    assert streams._steps_of_a_segment(100, 32, lengths, [100_000], shuffled=True) == 2500
-    assert streams._steps_of_a_segment(1000, 2048, lengths, [100_000], shuffled=True) == 1000
+    assert streams._steps_of_a_segment(100, 32, lengths, [100_000], 2684, shuffled=True) == 2500
+    assert streams._steps_of_a_segment(1000, 2048, lengths, [100_000], 2684, shuffled=True) == 1000
 
 
 def test_of_many_small_files_in_memory_a_segment_reads_all(tmp_path, small_buffer):

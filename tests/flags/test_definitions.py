@@ -191,7 +191,10 @@ def test_defining_twice_changes_nothing():
         ("--dropout_rate=1", "flag --dropout_rate=1.0: expected a number from 0 to below 1"),
         ("--label_smoothing=-0.1", "flag --label_smoothing=-0.1: expected a number from 0 to below 1"),
         ("--label_data_sample_prob=0", "flag --label_data_sample_prob=0.0: expected a number above 0, at most 1"),
-        ("--teacher_softmax_temp=0", "flag --teacher_softmax_temp=0.0: expected a number of at least 1e-30, or -1 for"),
+        (
+            "--teacher_softmax_temp=0",
+            "flag --teacher_softmax_temp=0.0: expected a number of at least 1e-30, or -1 for hard labels",
+        ),
         ("--teacher_softmax_temp=1e-300", "flag --teacher_softmax_temp=1e-300: expected a number of at least 1e-30"),
         ("--unlabel_ratio=-1", "flag --unlabel_ratio=-1.0: expected a number >= 0"),
         ("--only_use_num_shards=0", "expected an integer of at least 1, or -1 for none"),

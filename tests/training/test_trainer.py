@@ -171,11 +171,14 @@ def write_labeled(folder, labels, name="train-00000-of-00001"):
     records.write_shard(os.path.join(folder, name), [records.labeled_example(encoded, label) for label in labels])
 
 
+WHOSE = r"whose classes they are \(--data_dir, --task_name\)"
+
+
 def with_data(config, folder):
     return dataclasses.replace(config, data=dataclasses.replace(config.data, label_data_dir=folder), evaluate=False)
 
 
-@pytest.mark.parametrize(("label", "advice"), [(11, r", or give the task whose classes they are \(.*\)"), (0, "")])
+@pytest.mark.parametrize(("label", "advice"), [(11, rf", or give the task {WHOSE}"), (0, "")])
 def test_labels_outside_the_classes_name_file_record_and_value(config, tmp_path, label, advice):
     folder = str(tmp_path / "bad")
     write_labeled(folder, [1, 2, label])
@@ -193,7 +196,8 @@ def test_a_training_does_not_continue_with_classes_of_other_names(config, finish
         optimizer=dataclasses.replace(config.optimizer, train_steps=config.optimizer.train_steps + 1),
     )
     with pytest.raises(
-        UserError, match="was trained on the classes 0, 1, 2, 3, 4; these data have a, b, c, d, e; name another"
+        UserError,
+        match=r"was trained on the classes 0, 1, 2, 3, 4, \.\.\.; these data have a, b, c, d, e, \.\.\.; name another",
     ):
         trainer.run(other)
 
