@@ -15,6 +15,7 @@ from typing import Callable, NamedTuple, Optional, Union
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.compiler.tf2xla.python import xla
 
 from compilation import compiled
 from data import warp
@@ -25,13 +26,14 @@ MAX_LEVEL = 10.0
 
 
 class _Setting(NamedTuple):
-    """What all images of a batch have in common."""
+    """What all images of a batch have in common, and whether XLA compiles the ops."""
 
     height: int
     width: int
     level: float
     cutout_const: float
     translate_const: float
+    compiled: bool
 
     @property
     def size(self) -> int:
@@ -47,10 +49,13 @@ class _Setting(NamedTuple):
 
 
 class _Draw(NamedTuple):
-    """What an image has drawn for an op: which of those that share its function, int32 []; row and column of a centre, [2]."""
+    """What an image has drawn for an op: an index into `_WARPS`, int32 []; row and column of a centre, int32 [2]."""
 
-    variant: tf.Tensor
+    warp: tf.Tensor
     center: tf.Tensor
+
+
+_Op = Callable[[tf.Tensor, _Setting, _Draw], tf.Tensor]
 
 
 def randaugment(
@@ -81,28 +86,28 @@ def randaugment(
     images = tf.convert_to_tensor(images, tf.uint8)
     if draws.shape[1] == 0:
         return images
-    setting = _Setting(*_static_size(images.shape[1:3]), magnitude, cutout_const, translate_const)
+    setting = _Setting(*_static_size(images.shape[1:3]), magnitude, cutout_const, translate_const, compiled=True)
     op = drawn_ops(draws, len(OPS) if cutout else len(OPS) - 1)
-    negated = tf.gather(tf.constant([name in GEOMETRIC for name in OPS]), op) & (draws[..., 1] < 0.5)
-    variant = tf.gather(tf.constant(_VARIANT), op) + tf.cast(negated, tf.int32)
+    signed = 2 * op + tf.cast(draws[..., 1] < 0.5, tf.int32)
+    branch = tf.gather(tf.constant(_branches(setting)[1]), signed)
     centers = random_centers(images, draws[..., 2:])
     augmented = _loop(setting)(
-        tf.reshape(images, [-1, setting.size]), tf.gather(tf.constant(_BRANCH), op), variant, centers
+        tf.reshape(images, [-1, setting.size]), branch, tf.gather(tf.constant(_WARP), signed), centers
     )
     return tf.reshape(augmented, tf.shape(images))
 
 
 @functools.cache
 def _loop(setting: _Setting) -> Callable[..., tf.Tensor]:
-    """The compiled function of images [N, H W 3], and branch, variant [N, layers] and center [N, layers, 2] of their ops."""
+    """The compiled function of images [N, H W 3], and branch, warp [N, layers] and center [N, layers, 2] of their ops."""
 
-    def loop(images: tf.Tensor, branch: tf.Tensor, variant: tf.Tensor, center: tf.Tensor) -> tf.Tensor:
+    def loop(images: tf.Tensor, branch: tf.Tensor, warped: tf.Tensor, center: tf.Tensor) -> tf.Tensor:
         count, layers = tf.unstack(tf.shape(branch))
 
         def apply_next(step: tf.Tensor, array: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
             number, layer = step // layers, step % layers
-            pixels, drawn = array.read(number), _Draw(variant[number, layer], center[number, layer])
-            ops = [functools.partial(function, pixels, setting, drawn) for function in _BRANCHES]
+            pixels, drawn = array.read(number), _Draw(warped[number, layer], center[number, layer])
+            ops = [functools.partial(function, pixels, setting, drawn) for function in _branches(setting)[0]]
             return step + 1, array.write(number, tf.switch_case(branch[number, layer], ops))
 
         array = tf.TensorArray(tf.uint8, count, element_shape=[setting.size], clear_after_read=False)
@@ -160,14 +165,14 @@ def apply_op(
     if name not in OPS:
         raise UserError(f"RandAugment: got op {name!r}, expected one of {', '.join(OPS)}")
     image = tf.convert_to_tensor(image, tf.uint8)
-    setting = _Setting(*_static_size(image.shape[:2]), level, cutout_const, translate_const)
+    setting = _Setting(*_static_size(image.shape[:2]), level, cutout_const, translate_const, compiled=False)
     middle = [setting.height // 2, setting.width // 2]
-    op = OPS.index(name)
+    signed = 2 * OPS.index(name) + negate
+    functions, branches = _branches(setting)
     drawn = _Draw(
-        tf.constant(_VARIANT[op] + (negate and name in GEOMETRIC)),
-        tf.constant(middle) if center is None else tf.convert_to_tensor(center),
+        tf.constant(_WARP[signed]), tf.constant(middle) if center is None else tf.convert_to_tensor(center)
     )
-    return tf.reshape(_BRANCHES[_BRANCH[op]](tf.reshape(image, [-1]), setting, drawn), image.shape)
+    return tf.reshape(functions[branches[signed]](tf.reshape(image, [-1]), setting, drawn), image.shape)
 
 
 def cutout(images: tf.Tensor, half_width: int, centers: tf.Tensor) -> tf.Tensor:
@@ -257,8 +262,8 @@ def _inside(height: int, width: int) -> tf.Tensor:
 
 
 @functools.lru_cache(maxsize=8)
-def _sources(setting: _Setting) -> tf.Tensor:
-    """Where each value comes from, -1 for outside: int32 [10, H W 3], two for each op of `GEOMETRIC`, the second negated."""
+def _warps(setting: _Setting) -> np.ndarray:
+    """Where each value comes from, -1 for outside: int32 [10, H W 3], in the order of `_WARPS`."""
     # In float32, as the release multiplies.
     radians = float(np.float32(setting.fraction * 30.0) * np.float32(math.pi / 180.0))
     slope, pixels = setting.fraction * 0.3, setting.fraction * setting.translate_const
@@ -269,50 +274,115 @@ def _sources(setting: _Setting) -> tf.Tensor:
         "TranslateX": (warp.translate_x, pixels),
         "TranslateY": (warp.translate_y, pixels),
     }
-    signed = [(warps[name][0], sign * warps[name][1]) for name in GEOMETRIC for sign in (1, -1)]
-    return _constant(np.stack([warp.sources(*one, setting.height, setting.width) for one in signed]))
+    signed = [(warps[name][0], sign * warps[name][1]) for name, sign in _WARPS]
+    return np.stack([warp.sources(*one, setting.height, setting.width) for one in signed])
+
+
+@functools.lru_cache(maxsize=8)
+def _sources(setting: _Setting) -> tf.Tensor:
+    return _constant(_warps(setting))
+
+
+class _Rows(NamedTuple):
+    """What `warp.shifted_rows` says of every warp (zeros where it has no answer), and how far to the side a row is read."""
+
+    table: tf.Tensor
+    margin: int
+
+
+@functools.lru_cache(maxsize=8)
+def _rows(setting: _Setting) -> _Rows:
+    tables = [warp.shifted_rows(sources, setting.height, setting.width) for sources in _warps(setting)]
+    margin = max([0, *(int(np.abs(table[:, 1:3]).max()) for table in tables if table is not None)])
+    nothing = np.zeros([setting.height, 4], np.int32)
+    return _Rows(_constant(np.stack([nothing if table is None else table for table in tables])), margin)
+
+
+@functools.lru_cache(maxsize=8)
+def _branches(setting: _Setting) -> tuple[list[_Op], list[int]]:
+    """The different functions of all ops, and which of them is each op's, without and with its argument negated."""
+    functions = []
+    for name in OPS:
+        for sign in (1, -1):
+            if name not in GEOMETRIC:
+                functions.append(_FUNCTIONS[name])
+                continue
+            sources = _warps(setting)[_WARPS.index((name, sign))]
+            by_row = warp.shifted_rows(sources, setting.height, setting.width) is not None
+            functions.append(_shift_rows if by_row and setting.compiled else _warp)
+    different = list(dict.fromkeys(functions))
+    return different, [different.index(function) for function in functions]
 
 
 # --- ops --------------------------------------------------------------------------------------------------------------
 
 
-def _by_table(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
-    """Each value's entry in a table of its channel."""
-    # As a branch the table is computed before anything is looked up: XLA would do so again for each value.
-    tables = [functools.partial(table, pixels, setting) for table in (_auto_contrast, _equalize)]
-    table = tf.reshape(tf.switch_case(drawn.variant, tables), [3 * 256])
-    return tf.gather(table, _bins(pixels, setting))
+def _auto_contrast(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
+    """Every channel's values stretched to 0..255."""
+    del drawn
+    low, high = (_float(values) for values in _extremes(pixels, setting))
+    varies = high > low
+    scale = tf.where(varies, 255.0 / tf.where(varies, high - low, 1.0), 1.0)
+    offset = tf.where(varies, _rounded(-low * scale), 0.0)
+    scales, offsets = _to_channels(scale, setting), _to_channels(offset, setting)
+    return _to_uint8(_rounded(_float(pixels) * scales) + offsets)
+
+
+def _extremes(pixels: tf.Tensor, setting: _Setting) -> list[tf.Tensor]:
+    """The least and the greatest value of each channel: uint8 [3] each."""
+    # XLA reduces long stretches of values by vector instructions as long as there are no more than 32.
+    count = max(divisor for divisor in range(1, 33) if setting.height % divisor == 0)
+    stretches = tf.reshape(pixels, [count, -1])
+    return [reduce(tf.reshape(reduce(stretches, 0), [-1, 3]), 0) for reduce in (tf.reduce_min, tf.reduce_max)]
+
+
+def _to_channels(values: tf.Tensor, setting: _Setting) -> tf.Tensor:
+    """The one of three `values` that belongs to each value's channel: [H W 3]."""
+    channels = _channels(setting.size)
+    return tf.where(channels == 0, values[0], tf.where(channels == 1, values[1], values[2]))
+
+
+def _equalize(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
+    """PIL's equalisation of every channel."""
+    del drawn
+    counts = _counts(pixels, setting)
+    values = tf.range(256)
+    brightest = tf.reduce_max(tf.where(counts > 0, values, 0), 1, keepdims=True)
+    others = tf.reduce_sum(tf.where(values < brightest, counts, 0), 1, keepdims=True)
+    step = others // 255
+
+    def equalized() -> tf.Tensor:
+        # A product is the fastest sum of all counts before each; they are exact in float32 up to 4096 x 4096 pixels.
+        before = tf.constant(np.triu(np.ones([256, 256], np.float32), 1))
+        below = tf.cast(tf.matmul(_float(counts), before), tf.int32)
+        table = tf.minimum((below + step // 2) // tf.maximum(step, 1), 255)
+        return tf.reshape(tf.where(step == 0, values, table), [3 * 256])
+
+    # As a branch the table is computed before anything is looked up: XLA would do so again for each value. Looking up int32
+    # takes half as long as uint8.
+    table = tf.cond(tf.reduce_any(step > 0), equalized, lambda: tf.tile(values, [3]))
+    return tf.cast(tf.gather(table, _bins(pixels, setting)), tf.uint8)
+
+
+def _counts(pixels: tf.Tensor, setting: _Setting) -> tf.Tensor:
+    """How often each channel has each value: int32 [3, 256]."""
+    if not setting.compiled:
+        bins = _bins(pixels, setting)
+        return tf.reshape(tf.math.unsorted_segment_sum(tf.ones_like(bins), bins, 3 * 256), [3, 256])
+
+    # XLA makes a loop of that sum as well, which takes twice as long.
+    def count_pixel(number: tf.Tensor, counts: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        pixel = tf.cast(tf.slice(pixels, [3 * number], [3]), tf.int32)
+        one = tf.ones([1], tf.int32)
+        return number + 1, [tf.tensor_scatter_nd_add(counts[i], pixel[i, None, None], one) for i in range(3)]
+
+    nothing = [tf.zeros([256], tf.int32)] * 3
+    return tf.stack(tf.while_loop(lambda number, _: number < setting.size // 3, count_pixel, [0, nothing])[1])
 
 
 def _bins(pixels: tf.Tensor, setting: _Setting) -> tf.Tensor:
     """Each value and its channel as a number below 3 * 256: int32 [H W 3]."""
     return tf.cast(pixels, tf.int32) + 256 * tf.cast(_channels(setting.size), tf.int32)
-
-
-def _auto_contrast(pixels: tf.Tensor, setting: _Setting) -> tf.Tensor:
-    """uint8 [3, 256]: every channel's values stretched to 0..255."""
-    rows = tf.reshape(pixels, [setting.height, 3 * setting.width])
-    low = _float(tf.reduce_min(tf.reshape(tf.reduce_min(rows, 0), [setting.width, 3]), 0))
-    high = _float(tf.reduce_max(tf.reshape(tf.reduce_max(rows, 0), [setting.width, 3]), 0))
-    varies = high > low
-    scale = tf.where(varies, 255.0 / tf.where(varies, high - low, 1.0), 1.0)
-    offset = tf.where(varies, _rounded(-low * scale), 0.0)
-    return _to_uint8(_rounded(tf.range(256.0) * scale[:, None]) + offset[:, None])
-
-
-def _equalize(pixels: tf.Tensor, setting: _Setting) -> tf.Tensor:
-    """uint8 [3, 256]: PIL's equalisation of every channel."""
-    bins = _bins(pixels, setting)
-    counts = tf.reshape(tf.math.unsorted_segment_sum(tf.ones_like(bins), bins, 3 * 256), [3, 256])
-    values = tf.range(256)
-    brightest = tf.reduce_max(tf.where(counts > 0, values, 0), 1, keepdims=True)
-    others = tf.reduce_sum(tf.where(values < brightest, counts, 0), 1, keepdims=True)
-    step = others // 255
-    # A product is the fastest sum of all counts before each; they are exact in float32 up to 4096 x 4096 pixels.
-    before = tf.constant(np.triu(np.ones([256, 256], np.float32), 1))
-    below = tf.cast(tf.matmul(_float(counts), before), tf.int32)
-    table = tf.minimum((below + step // 2) // tf.maximum(step, 1), 255)
-    return tf.cast(tf.where(step == 0, values, table), tf.uint8)
 
 
 def _invert(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
@@ -380,23 +450,42 @@ def _sharpness(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
     if min(setting.height, setting.width) < 3:
         return pixels
     # From the first pixel with eight neighbours to the last one; the borders between them are computed in vain.
-    row = 3 * setting.width
-    begin = row + 3
+    begin = 3 * setting.width + 3
     inner = slice(begin, setting.size - begin)
-    kernel = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / np.float32(13)
-    weights = tf.constant(kernel.reshape(-1), tf.float64)
-    offsets = tf.constant([y * row + 3 * x for y, x in np.ndindex(3, 3)])
-    size = setting.size - 2 * begin
+    fused = setting.compiled and _fuses()
+    values = _blend(tf.floor(_smooth(pixels, setting.width, fused)), pixels[inner], setting.factor)
+    return _replace(pixels, begin, tf.where(_inside(setting.height, setting.width)[inner], values, pixels[inner]))
+
+
+def _smooth(pixels: tf.Tensor, width: int, fused: bool) -> tf.Tensor:
+    """Weighted means of 3 x 3 pixels, float32, from the first pixel with eight neighbours to the last one.
+
+    The release multiplies and adds in one instruction, which rounds once. So does XLA where `_fuses` says so; elsewhere float64
+    does the same, in which product and sum are exact.
+    """
+    weights = (np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / np.float32(13)).reshape(-1)
+    offsets = [3 * (y * width + x) for y, x in np.ndindex(3, 3)]
+    size = pixels.shape[0] - offsets[-1]
+    if fused:
+        products = [_float(pixels[offset : offset + size]) * weight for offset, weight in zip(offsets, weights)]
+        return functools.reduce(lambda smooth, product: product + smooth, products[1:], _rounded(products[0]))
+    begins, exact = tf.constant(offsets), tf.constant(weights, tf.float64)
 
     def add_neighbour(number: tf.Tensor, smooth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # The release multiplies and adds in one instruction: in float64 both are exact, and the sum is rounded once.
-        values = tf.cast(tf.slice(pixels, offsets[number, None], [size]), tf.float64)
-        return number + 1, _float(values * weights[number] + tf.cast(smooth, tf.float64))
+        values = tf.cast(tf.slice(pixels, begins[number, None], [size]), tf.float64)
+        return number + 1, _float(values * exact[number] + tf.cast(smooth, tf.float64))
 
     # A loop, because nine additions that wait for each other take longer in one pass than in nine.
-    smooth = tf.while_loop(lambda number, _: number < 9, add_neighbour, [0, tf.zeros([size])])[1]
-    values = _blend(tf.floor(smooth), pixels[inner], setting.factor)
-    return _replace(pixels, begin, tf.where(_inside(setting.height, setting.width)[inner], values, pixels[inner]))
+    return tf.while_loop(lambda number, _: number < 9, add_neighbour, [0, tf.zeros([size])])[1]
+
+
+@functools.cache
+def _fuses() -> bool:
+    """Whether XLA multiplies and adds in one instruction on this processor, seen from a small image."""
+    with tf.init_scope(), tf.device("/CPU:0"):
+        pixels = tf.constant(np.random.default_rng(0).integers(0, 256, 3 * 32 * 32).astype(np.uint8))
+        fused = compiled(functools.partial(_smooth, width=32, fused=True))(pixels)
+        return bool(tf.reduce_all(fused == _smooth(pixels, 32, fused=False)))
 
 
 def _cutout(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
@@ -409,13 +498,31 @@ def _cutout(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
 
 
 def _warp(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
-    source = tf.gather(_sources(setting), drawn.variant)
+    source = tf.gather(_sources(setting), drawn.warp)
     return tf.where(source < 0, np.uint8(FILL), tf.gather(pixels, tf.maximum(source, 0)))
 
 
-_FUNCTIONS: dict[str, Callable[[tf.Tensor, _Setting, _Draw], tf.Tensor]] = {
-    "AutoContrast": _by_table,
-    "Equalize": _by_table,
+def _shift_rows(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
+    """The warps whose rows are rows of the image (`warp.shifted_rows`), in a third of the time that `_warp` takes."""
+    length, (tables, margin) = 3 * setting.width, _rows(setting)
+    sides = [3 * margin, 3 * margin]
+    image = tf.pad(tf.reshape(pixels, [setting.height, length]), [[0, 1], sides], constant_values=np.uint8(FILL))
+    rows, positions = tf.gather(tables, drawn.warp), tf.range(length)
+
+    def shift(number: tf.Tensor, array: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+        row, left, right, middle = tf.unstack(tf.gather(rows, number))
+        # Not tf.slice: for each place that it begins at, XLA would compile everything again.
+        read = [xla.dynamic_slice(image, [row, 3 * (margin + shift)], [1, length])[0] for shift in (left, right)]
+        return number + 1, array.write(number, tf.where(positions < 3 * middle, *read))
+
+    array = tf.TensorArray(tf.uint8, setting.height, element_shape=[length])
+    shifted = tf.while_loop(lambda number, _: number < setting.height, shift, [0, array])[1].stack()
+    return tf.reshape(shifted, [setting.size])
+
+
+_FUNCTIONS: dict[str, _Op] = {
+    "AutoContrast": _auto_contrast,
+    "Equalize": _equalize,
     "Invert": _invert,
     "Rotate": _warp,
     "Posterize": _posterize,
@@ -435,10 +542,6 @@ _FUNCTIONS: dict[str, Callable[[tf.Tensor, _Setting, _Draw], tf.Tensor]] = {
 OPS = tuple(_FUNCTIONS)
 GEOMETRIC = tuple(name for name, function in _FUNCTIONS.items() if function is _warp)
 
-_BRANCHES = tuple(dict.fromkeys(_FUNCTIONS.values()))
-# Of each op: its branch, and which of the ops it is that share that (twice as many for `GEOMETRIC`: each has two signs).
-_BRANCH = tuple(_BRANCHES.index(function) for function in _FUNCTIONS.values())
-_VARIANT = tuple(
-    2 * GEOMETRIC.index(name) if name in GEOMETRIC else _BRANCH[:number].count(_BRANCH[number])
-    for number, name in enumerate(OPS)
-)
+_WARPS = tuple((name, sign) for name in GEOMETRIC for sign in (1, -1))
+# Of each op, without and with its argument negated: which of `_WARPS` it is.
+_WARP = tuple(_WARPS.index((name, sign)) if name in GEOMETRIC else 0 for name in OPS for sign in (1, -1))

@@ -9,7 +9,7 @@ The only file that imports tensorflow-addons, and without its end-of-life notice
 from __future__ import annotations
 
 import warnings
-from typing import Callable
+from typing import Callable, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -70,3 +70,30 @@ def sources(matrix: Matrix, argument: float, height: int, width: int) -> np.ndar
         ).numpy()
     value = 3 * pixel.reshape(-1, 1) + np.arange(3)
     return np.where(pixel.reshape(-1, 1) < 0, -1, value).reshape(-1).astype(np.int32)
+
+
+def shifted_rows(sources: np.ndarray, height: int, width: int) -> Optional[np.ndarray]:
+    """How each row of a warped image is read from one row of the image, where that is all that a warp does.
+
+    A row's shift may change once: where it lies between two pixels, the rounding of the column decides.
+
+    Args:
+      sources: of the function `sources`.
+      height, width: of the image, in pixels.
+
+    Returns:
+      int32 [H, 4]: row to read (H for one that is all outside), shifts (columns) left and right of a column, and that column; None
+      where a row is not read that way.
+    """
+    pixel, columns = sources.reshape(height, width, 3)[..., 0] // 3, np.arange(width)
+    inside, shifts = pixel >= 0, pixel % width - columns
+    filled, first, every = ~inside.any(1), inside.argmax(1), np.arange(height)
+    last = width - 1 - inside[:, ::-1].argmax(1)
+    left, right = shifts[every, first], shifts[every, last]
+    # With one shift, what is left of the first column is outside, also where rounding alone makes it so.
+    left, middle = np.where(left == right, left - 1, left), (inside & (shifts == right[:, None])).argmax(1)
+    table = np.stack([pixel[every, first] // width, left, right, middle], 1).astype(np.int32)
+    table[filled] = [height, 0, 0, 0]
+    read = columns + np.where(columns < table[:, 3:], table[:, 1:2], table[:, 2:3])
+    outside = (read < 0) | (read >= width) | filled[:, None]
+    return table if (np.where(outside, -1, table[:, :1] * width + read) == pixel).all() else None
