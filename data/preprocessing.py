@@ -14,6 +14,7 @@ from data import randaugment
 from data.config import AugmentConfig
 
 CROP_PADDING = 32
+JPEG_BLOCK = 16  # columns of the widest block; a multiple of all others
 SMALL_IMAGE_PADDING = 4
 
 # What makes a seed of its own out of an image's, for each random choice.
@@ -198,8 +199,9 @@ def _decode_crop(encoded: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor]) -
         shape = tf.image.extract_jpeg_shape(encoded)
         top, left, height, width = tf.unstack(window(shape))
         # Colour is stored at half the resolution, and the decoder blends neighbours: without the columns beside the crop
-        # its first and last ones would differ from those of the whole image.
-        start = tf.maximum(left - 1, 0)
+        # its first and last ones would differ from those of the whole image. It decodes whole blocks; a row that does not begin
+        # with one is copied once more.
+        start = tf.maximum(left - 1, 0) // JPEG_BLOCK * JPEG_BLOCK
         stop = tf.minimum(left + width + 1, shape[1])
         wider = tf.image.decode_and_crop_jpeg(encoded, tf.stack([top, start, height, stop - start]), channels=3)
         return wider[:, left - start : left - start + width]

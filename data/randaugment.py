@@ -169,9 +169,7 @@ def apply_op(
     middle = [setting.height // 2, setting.width // 2]
     signed = 2 * OPS.index(name) + negate
     functions, branches = _branches(setting)
-    drawn = _Draw(
-        tf.constant(_WARP[signed]), tf.constant(middle) if center is None else tf.convert_to_tensor(center)
-    )
+    drawn = _Draw(tf.constant(_WARP[signed]), tf.constant(middle) if center is None else tf.convert_to_tensor(center))
     return tf.reshape(functions[branches[signed]](tf.reshape(image, [-1]), setting, drawn), image.shape)
 
 

@@ -82,8 +82,8 @@ def shifted_rows(sources: np.ndarray, height: int, width: int) -> Optional[np.nd
       height, width: of the image, in pixels.
 
     Returns:
-      int32 [H, 4]: row to read (H for one that is all outside), shifts (columns) left and right of a column, and that column; None
-      where a row is not read that way.
+      int32 [H, 4]: row to read (H for one that is all outside), shifts (columns) left and right of a column, and that column;
+      None where a row is not read that way.
     """
     pixel, columns = sources.reshape(height, width, 3)[..., 0] // 3, np.arange(width)
     inside, shifts = pixel >= 0, pixel % width - columns
