@@ -30,3 +30,11 @@ def _compile_quietly() -> None:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+def rounded(product: tf.Tensor) -> tf.Tensor:
+    """A product (float32) that is rounded before it is added to anything or multiplied again.
+
+    XLA would multiply and add in one instruction, or multiply constants beforehand: other bits than TensorFlow's operations.
+    """
+    return tf.minimum(product, 1e30)

@@ -10,7 +10,7 @@ from typing import Callable, Optional
 
 import tensorflow as tf
 
-from data import randaugment
+from data import bicubic, randaugment
 from data.config import AugmentConfig
 
 CROP_PADDING = 32
@@ -20,7 +20,7 @@ SMALL_IMAGE_PADDING = 4
 # What makes a seed of its own out of an image's, for each random choice.
 _FLIP, _AUGMENT, _CUTOUT, _SHIFT = 0x5DEECE66D, 0x2545F4914F6C, 0x369DEA0F31A5, 0x27BB2EE687B0
 
-IMAGE = "image"
+IMAGE, CROP = "image", "crop"
 
 # streams.explain() finds a message for people between these marks.
 _OPEN, _CLOSE = "<<", ">>"
@@ -103,28 +103,39 @@ def begin_training_image(encoded: tf.Tensor, seed: tf.Tensor, options: TrainingO
     """The part of `training_image` that is done image by image: all decoding and drawing.
 
     Returns:
-      what `finish_training_images` takes, of one image; "image" is uint8 or float32 [S, S, 3].
+      what `finish_training_images` takes, of one image: "image", uint8 or float32 [S, S, 3], or "crop" and "shape", and draws.
     """
     size, augment = options.image_size, options.augment
     if options.remove_aug:
         return {IMAGE: evaluation_image(encoded, size, options.small_image_model)}
     seed = tf.cast(seed, tf.int64)
     draws = {"draws": randaugment.draw(_own(seed, _AUGMENT), augment.layers)} if augment.enabled else {}
-    if not options.small_image_model:
-        image = resize_bicubic(_decode_crop(encoded, lambda shape: _sampled(shape, seed, size)), size)
-        if augment.enabled:
-            image = tf.cast(tf.clip_by_value(image, 0.0, 255.0), tf.uint8)
-        if options.flip:
-            image = tf.cond(_flipped(seed), lambda: tf.reverse(image, [1]), lambda: image)
-        return {IMAGE: image, **draws}
+    if options.flip:
+        draws["flipped"] = _flipped(seed)
+    if options.small_image_model:
+        return {IMAGE: _stored(encoded, size), **draws, **_small_image_draws(seed, augment.enabled)}
+    crop = _decode_crop(encoded, lambda shape: _sampled(shape, seed, size))
     if augment.enabled:
+        crop = tf.cond(bicubic.fits(tf.shape(crop), size), lambda: crop, lambda: _to_uint8(resize_bicubic(crop, size)))
+        return {CROP: bicubic.pack(crop), "shape": tf.shape(crop)[:2], **draws}
+    image = resize_bicubic(crop, size)
+    if options.flip:
+        image = tf.cond(draws["flipped"], lambda: tf.reverse(image, [1]), lambda: image)
+    return {IMAGE: image}
+
+
+def _small_image_draws(seed: tf.Tensor, augmented: bool) -> dict[str, tf.Tensor]:
+    draws = {}
+    if augmented:
         draws["hole"] = tf.random.stateless_uniform([2], _own(seed, _CUTOUT), alg="philox")
     draws["shift"] = tf.random.stateless_uniform(
         [2], _own(seed, _SHIFT), minval=0, maxval=2 * SMALL_IMAGE_PADDING + 1, dtype=tf.int32, alg="philox"
     )
-    if options.flip:
-        draws["flipped"] = _flipped(seed)
-    return {IMAGE: _stored(encoded, size), **draws}
+    return draws
+
+
+def _to_uint8(image: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.clip_by_value(image, 0.0, 255.0), tf.uint8)
 
 
 def finish_training_images(begun: dict[str, tf.Tensor], options: TrainingOptions) -> tf.Tensor:
@@ -137,7 +148,11 @@ def finish_training_images(begun: dict[str, tf.Tensor], options: TrainingOptions
     Returns:
       float32 [N, S, S, 3].
     """
-    images, size, augment = begun[IMAGE], options.image_size, options.augment
+    size, augment = options.image_size, options.augment
+    if CROP in begun:
+        images = bicubic.resize_crops(begun[CROP], begun["shape"], begun.get("flipped"), size)
+    else:
+        images = begun[IMAGE]
     if "draws" in begun:
         constants = {"cutout_const": size // 8, "translate_const": size // 8} if options.small_image_model else {}
         images = randaugment.randaugment(images, begun["draws"], augment.magnitude, augment.cutout, **constants)

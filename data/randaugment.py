@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla
 
-from compilation import compiled
+from compilation import compiled, rounded
 from data import warp
 from errors import UserError
 
@@ -201,14 +201,6 @@ def _to_index(uniform: tf.Tensor, count: Union[int, tf.Tensor]) -> tf.Tensor:
 # --- arithmetic -------------------------------------------------------------------------------------------------------
 
 
-def _rounded(product: tf.Tensor) -> tf.Tensor:
-    """A product that is rounded to float32 before it is added to anything or multiplied again.
-
-    XLA would multiply and add in one instruction, or multiply constants beforehand: other bits than the release's.
-    """
-    return tf.minimum(product, np.float32(1e30))
-
-
 def _float(values: tf.Tensor) -> tf.Tensor:
     return tf.cast(values, tf.float32)
 
@@ -223,7 +215,7 @@ def _blend(degenerate: Union[float, tf.Tensor], pixels: tf.Tensor, factor: float
         return tf.cast(degenerate + tf.zeros_like(pixels, tf.float32), tf.uint8)
     if factor == 1.0:
         return pixels
-    return _to_uint8(degenerate + _rounded(factor * (_float(pixels) - degenerate)))
+    return _to_uint8(degenerate + rounded(factor * (_float(pixels) - degenerate)))
 
 
 def _replace(pixels: tf.Tensor, begin: int, values: tf.Tensor) -> tf.Tensor:
@@ -321,9 +313,9 @@ def _auto_contrast(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Ten
     low, high = (_float(values) for values in _extremes(pixels, setting))
     varies = high > low
     scale = tf.where(varies, 255.0 / tf.where(varies, high - low, 1.0), 1.0)
-    offset = tf.where(varies, _rounded(-low * scale), 0.0)
+    offset = tf.where(varies, rounded(-low * scale), 0.0)
     scales, offsets = _to_channels(scale, setting), _to_channels(offset, setting)
-    return _to_uint8(_rounded(_float(pixels) * scales) + offsets)
+    return _to_uint8(rounded(_float(pixels) * scales) + offsets)
 
 
 def _extremes(pixels: tf.Tensor, setting: _Setting) -> list[tf.Tensor]:
@@ -427,7 +419,7 @@ def _color(pixels: tf.Tensor, setting: _Setting, drawn: _Draw) -> tf.Tensor:
 def _grey(red: tf.Tensor, green: tf.Tensor, blue: tf.Tensor) -> tf.Tensor:
     """What tf.image.rgb_to_grayscale gives for uint8, as float32."""
     weighted = (
-        _rounded(_rounded(_float(values) * np.float32(1.0 / 255.0)) * np.float32(weight))
+        rounded(rounded(_float(values) * np.float32(1.0 / 255.0)) * np.float32(weight))
         for values, weight in ((red, 0.2989), (green, 0.5870), (blue, 0.1140))
     )
     return tf.floor(sum(weighted) * 255.5)
@@ -466,7 +458,7 @@ def _smooth(pixels: tf.Tensor, width: int, fused: bool) -> tf.Tensor:
     size = pixels.shape[0] - offsets[-1]
     if fused:
         products = [_float(pixels[offset : offset + size]) * weight for offset, weight in zip(offsets, weights)]
-        return functools.reduce(lambda smooth, product: product + smooth, products[1:], _rounded(products[0]))
+        return functools.reduce(lambda smooth, product: product + smooth, products[1:], rounded(products[0]))
     begins, exact = tf.constant(offsets), tf.constant(weights, tf.float64)
 
     def add_neighbour(number: tf.Tensor, smooth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
