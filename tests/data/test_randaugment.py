@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from scipy import stats
 
+from compilation import compiled
 from data import randaugment, warp
 from errors import UserError
 from tests.golden.compare_images import compare_randaugment
@@ -278,6 +279,65 @@ def test_warps_are_what_the_transform_says(matrix, argument, height, width):
     np.testing.assert_array_equal(_warped(image, matrix, argument), expected)
 
 
+def _by_rows(table: np.ndarray, height: int, width: int) -> np.ndarray:
+    """What `warp.sources` gives, from what `warp.shifted_rows` says."""
+    sources = np.full([height, width, 3], -1, np.int32)
+    for row, column in np.ndindex(height, width):
+        read, left, right, middle = table[row]
+        position = column + (left if column < middle else right)
+        if read < height and 0 <= position < width:
+            sources[row, column] = 3 * (read * width + position) + np.arange(3)
+    return sources.reshape(-1)
+
+
+@given(
+    st.sampled_from([warp.rotate, warp.shear_x, warp.shear_y, warp.translate_x, warp.translate_y]),
+    st.one_of(st.floats(-3, 3, width=32), st.integers(-60, 60).map(lambda halves: halves / 2)),
+    st.integers(1, 30),
+    st.integers(1, 30),
+)
+@settings(max_examples=80, deadline=None)
+def test_rows_that_are_shifted_are_those_of_the_warp(matrix, argument, height, width):
+    sources = warp.sources(matrix, argument, height, width)
+    table = warp.shifted_rows(sources, height, width)
+    if table is not None:
+        assert np.abs(table[:, 1:3]).max() <= width
+        np.testing.assert_array_equal(_by_rows(table, height, width), sources)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "argument", "by_row"),
+    [
+        (warp.translate_x, 90.0, True),
+        (warp.translate_x, -33.5, True),
+        (warp.translate_y, -270.0, True),
+        (warp.shear_x, 0.27, True),
+        (warp.shear_x, -0.27, True),  # where one row has two shifts, and another begins a column later
+        (warp.shear_x, 0.81, True),
+        (warp.shear_y, 0.27, False),
+        (warp.rotate, 0.0, True),
+        (warp.rotate, 0.47, False),
+    ],
+)
+def test_which_warps_shift_rows(matrix, argument, by_row):
+    table = warp.shifted_rows(warp.sources(matrix, argument, 224, 224), 224, 224)
+    assert (table is not None) == by_row
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("level", ["3", "9", "27"])
+def test_sharpness_is_bit_equal_with_and_without_one_instruction_for_product_and_sum(monkeypatch, fused, level):
+    if fused and not randaugment._fuses():
+        pytest.skip("XLA does not multiply and add in one instruction on this processor")
+    monkeypatch.setattr(randaugment, "_fuses", lambda: fused)
+    for name in ("natural", "noise"):
+        pixels = _images()[name]
+        setting = randaugment._Setting(pixels.shape[0], pixels.shape[1], float(level), 40.0, 100.0, compiled=True)
+        drawn = randaugment._Draw(tf.constant(0), tf.constant([0, 0]))
+        sharpness = compiled(functools.partial(randaugment._sharpness, setting=setting, drawn=drawn))
+        assert _digest(sharpness(pixels.reshape(-1)).numpy()) == _digests()[f"Sharpness/{level}/pos/{name}"]
+
+
 @pytest.mark.parametrize(
     ("argument", "expected"), [(2.0, [20, 30, 128, 128]), (-1.0, [128, 0, 10, 20]), (9.0, [128] * 4)]
 )
@@ -291,8 +351,8 @@ def test_translation_reads_from_further_along(argument, expected):
 def test_tiny_images_compiled_and_not(size):
     image = _random_image(7, *size)
     draws = np.array([[_draws_of(f"{name}/5/neg", *size)] for name in randaugment.OPS], np.float32)
-    compiled = randaugment.randaugment(np.stack([image] * len(draws)), draws, 5.0, True)
-    for name, result in zip(randaugment.OPS, compiled):
+    results = randaugment.randaugment(np.stack([image] * len(draws)), draws, 5.0, True)
+    for name, result in zip(randaugment.OPS, results):
         center = [size[0] // 3, size[1] // 2]
         np.testing.assert_array_equal(result, randaugment.apply_op(name, image, 5.0, True, center), name)
 

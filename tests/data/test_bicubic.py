@@ -1,0 +1,96 @@
+"""The compiled bicubic kernel against TensorFlow's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data import bicubic
+
+
+def _crop(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng([seed, height, width]).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def _expected(crop: np.ndarray, size: int, mirrored: bool) -> np.ndarray:
+    """By TensorFlow's kernel, mirrored, clipped and truncated."""
+    resized = tf.raw_ops.ResizeBicubic(images=crop[None].astype(np.float32), size=[size, size])[0]
+    image = tf.cast(tf.clip_by_value(resized, 0.0, 255.0), tf.uint8).numpy()
+    return image[:, ::-1] if mirrored else image
+
+
+def _resized(crops: list[np.ndarray], mirrored: list[bool], size: int) -> np.ndarray:
+    packed = tf.stack([bicubic.pack(tf.constant(crop)) for crop in crops])
+    shapes = tf.constant([crop.shape[:2] for crop in crops])
+    return bicubic.resize_crops(packed, shapes, tf.constant(mirrored), size).numpy()
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 72), st.integers(1, 72), st.booleans()), min_size=5, max_size=5),
+    st.sampled_from([24, 37]),
+    st.integers(0, 1000),
+)
+@settings(max_examples=30, deadline=None)
+def test_bit_equal_for_crops_of_any_shape(drawn, size, seed):
+    crops = [_crop(height, width, seed) for height, width, _ in drawn]
+    mirrored = [one for *_, one in drawn]
+    for image, crop, one in zip(_resized(crops, mirrored, size), crops, mirrored):
+        np.testing.assert_array_equal(image, _expected(crop, size, one), str(crop.shape))
+
+
+@pytest.mark.parametrize("size", [75, 224, 300])
+def test_bit_equal_at_the_sizes_of_networks(size):
+    """Lengths where a product with the reciprocal of the size takes another entry of the kernel's table are among them."""
+    shapes = [
+        (106, 115),
+        (71, 211),
+        (size, size),
+        (size // 2, 3 * size // 2),
+        (1, 3 * size),
+        (4 * size, size),
+        (193, 136),
+    ]
+    crops = [_crop(*shape) for shape in shapes]
+    mirrored = [number % 2 == 1 for number in range(len(crops))]
+    for image, crop, one in zip(_resized(crops, mirrored, size), crops, mirrored):
+        np.testing.assert_array_equal(image, _expected(crop, size, one), str(crop.shape))
+
+
+def test_an_image_of_its_size_stays_as_it_is():
+    crop = _crop(40, 40)
+    np.testing.assert_array_equal(_resized([crop], [False], 40)[0], crop)
+
+
+def test_without_mirroring_and_through_a_dataset():
+    crops = [_crop(20 + number, 50 - number) for number in range(6)]
+    dataset = tf.data.Dataset.from_generator(lambda: crops, output_signature=tf.TensorSpec([None, None, 3], tf.uint8))
+    dataset = dataset.map(lambda crop: (bicubic.pack(crop), tf.shape(crop)[:2])).batch(3, drop_remainder=True)
+    dataset = dataset.map(lambda packed, shapes: bicubic.resize_crops(packed, shapes, None, 32))
+    images = np.concatenate(list(dataset.as_numpy_iterator()))
+    np.testing.assert_array_equal(images, [_expected(crop, 32, False) for crop in crops])
+
+
+def test_more_than_fits_at_once_goes_in_parts(monkeypatch):
+    crops, mirrored = [_crop(30, 20 + number) for number in range(5)], [False, True, False, True, True]
+    together = _resized(crops, mirrored, 32)
+    monkeypatch.setattr(bicubic, "LIMIT", 2 * 12 * 32 * 32)
+    np.testing.assert_array_equal(_resized(crops, mirrored, 32), together)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [(64, 64, True), (65, 64, False), (1, 96, True), (1, 97, False), (4096, 1, True), (4097, 1, False)],
+)
+def test_which_crops_fit(height, width, expected):
+    assert bool(bicubic.fits(tf.constant([height, width, 3]), 32)) == expected
+
+
+@given(st.integers(1, 2**30))
+@settings(max_examples=100, deadline=None)
+def test_capacity_is_enough_and_not_much_more(count):
+    capacity = int(bicubic._capacity(tf.constant(count)))
+    assert count <= capacity <= max(1024, 1.5 * count)
+    assert capacity & (capacity - 1) == 0 or capacity % 3 == 0
