@@ -24,7 +24,7 @@ MODES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "train": (build.train_config, "training.trainer", "run"),
     "eval": (build.train_config, "training.trainer", "run"),
     "train_and_eval": (build.train_config, "training.trainer", "run"),
-    "predict": (build.predict_config, "pseudo_label.predict", "predict"),
+    "predict": (build.predict_config, "pseudo_label.predict", "run"),
     "balance": (build.balance_config, "pseudo_label.balance", "balance"),
     "iterate": (lambda flags: rounds.iterate_config(flags, _command()), "pseudo_label.rounds", "iterate"),
     "classify": (build.classify_config, "evaluation.classify", "classify"),

@@ -102,7 +102,8 @@ def measure(number: int, arguments: argparse.Namespace) -> dict:
         for _ in range(arguments.repeat):
             shutil.rmtree(config.output_dir, ignore_errors=True)
             command = [sys.executable, os.path.abspath(__file__), "--one", json.dumps(dataclasses.asdict(config))]
-            runs.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+            printed = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+            runs.append(json.loads(printed.splitlines()[-1]))  # balance says before it what it has done
     finally:
         shutil.rmtree(folder)
     seconds = [run["seconds"] for run in runs]

@@ -4,17 +4,20 @@
 
 Ours is all of `--mode=predict` but its start: reading records, decoding, cropping, resizing, the network, writing records. Its
 peers are networks alone, on images that lie ready in memory: keras.applications' b0 and, where torch and timm are installed,
-timm's. They take turns within one run, because a machine drifts.
+timm's. They take turns within one run, because a machine drifts; ours in a process of its own, as users have it.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any, Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -39,8 +42,10 @@ REPORTED = "the release: 61 images/s, timm 79, keras.applications 81, when this 
 
 def main() -> None:
     arguments = _arguments()
-    with tempfile.TemporaryDirectory(dir=arguments.dir) as folder:
-        candidates = {OURS: ours(folder, arguments.images, arguments.batch)}
+    if arguments.ours:
+        return serve(arguments.ours, arguments.images, arguments.batch)
+    with tempfile.TemporaryDirectory(dir=arguments.dir) as folder, _served(folder, arguments) as turn:
+        candidates: dict[str, turns.Candidate] = {OURS: turn}
         for batch in arguments.peer_batches:
             candidates[f"{KERAS}, batch {batch}"] = keras(batch)
             if timm_peers.installed():
@@ -61,6 +66,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=6, help="turns of each")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each of the peers' turns")
     parser.add_argument("--dir", default=None, help="where the records are written; removed at the end")
+    parser.add_argument("--ours", default=None, help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--check", action="store_true", help=f"exit 1 below {TARGET_RATIO} x {KERAS}")
     return parser.parse_args()
@@ -69,15 +75,39 @@ def _arguments() -> argparse.Namespace:
 # --- candidates: each call gives (images, seconds) --------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def _served(folder: str, arguments: argparse.Namespace) -> Iterator[turns.Candidate]:
+    """Ours, from the process that `serve`s it; a line asks for a turn."""
+    command = [sys.executable, "-m", "benchmarks.predict", f"--ours={folder}"]
+    command += [f"--images={arguments.images}", f"--batch={arguments.batch}"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as process:  # type: ignore[call-overload]
+
+        def turn(_: float) -> tuple[int, float]:
+            process.stdin.write("\n")
+            process.stdin.flush()
+            images, seconds = process.stdout.readline().split()
+            return int(images), float(seconds)
+
+        yield turn
+        process.stdin.close()
+
+
+def serve(folder: str, images: int, batch: int) -> None:
+    """For each line that comes: predicts one more shard, and prints images and seconds."""
+    turn = ours(folder, images, batch)
+    for _ in sys.stdin:
+        print(*turn(0.0), flush=True)
+
+
 def ours(folder: str, images: int, batch: int) -> turns.Candidate:
     """All that predict does for one more shard: from its records to the file of predictions."""
-    model = EfficientNet(ModelConfig("efficientnet-b0", CLASSES))
     jpegs = make_jpegs(min(images, 200))
     source = os.path.join(folder, records.shard_name("train", 0, 1))
     records.write_shard(source, (records.unlabeled_example(jpegs[i % len(jpegs)]) for i in range(images)))
     config = PredictConfig(
         title="predict",
-        model=model.config,
+        model=ModelConfig("efficientnet-b0", CLASSES),
         checkpoint="",
         input_dir=folder,
         output_dir=os.path.join(folder, "predictions"),
@@ -87,6 +117,8 @@ def ours(folder: str, images: int, batch: int) -> turns.Candidate:
         samples_per_class=0,
         device=DeviceConfig(use_tpu=False),
     )
+    predict.operations_on_one_core(config)
+    model = EfficientNet(config.model)
     shards = predict.find_shards(config)
     samples = predict.Samples(config, shards)
     prediction = predict.Prediction(config, tf.distribute.get_strategy(), model, samples, predict.Summary())

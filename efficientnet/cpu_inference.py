@@ -8,6 +8,7 @@ Measured on x86-64 with TensorFlow 2.15 (docs/performance.md, Prediction).
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Optional
 
 import tensorflow as tf
@@ -48,11 +49,28 @@ def pays(inputs: tf.Tensor, width: int) -> bool:
     return pixels is not None and pixels * width >= BLOCK_ELEMENTS and inputs.dtype == tf.float32 and on_cpu.on_cpu()
 
 
+def part_pays(images: Sequence[Optional[int]], width: int) -> bool:
+    """Whether a network for images [B, H, W, 3] is faster when each core takes its own part of them.
+
+    Args:
+      images: static where it is; the stem makes half as many rows and columns.
+      width: channels of the widest activation at that resolution.
+    """
+    batch, height, columns, _ = images
+    if batch is None or height is None or columns is None:
+        return False
+    return part_sizes(batch)[0] * -(-height // 2) * -(-columns // 2) * width >= BLOCK_ELEMENTS
+
+
+def in_parts(function: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
+    """`function` of images [B, ...], each core's part of them for itself; B is static."""
+    return tf.concat([function(part) for part in tf.split(images, part_sizes(images.shape[0]))], 0)
+
+
 def bottleneck(inputs: tf.Tensor, weights: Bottleneck, stride: int) -> tf.Tensor:
-    """The block on static float32 [B, H, W, C], without its residual: [B, H', W', C']. It has no gradient."""
+    """The block on static float32 [B, H, W, C], without its residual: [B, H', W', C']. One core, no gradient."""
     shapes = tuple(None if linear is None else tuple(linear.kernel.shape) for linear in weights)
-    parts = tf.split(inputs, part_sizes(inputs.shape[0]))
-    return tf.concat([_compiled(tuple(part.shape), shapes, stride)(part, weights) for part in parts], 0)
+    return _compiled(tuple(inputs.shape), shapes, stride)(inputs, weights)
 
 
 def part_sizes(batch: int) -> list[int]:
@@ -83,13 +101,17 @@ def _of_image(image: tf.Tensor, weights: Bottleneck, stride: int) -> tf.Tensor:
     """[H, W, C] -> [H', W', C']."""
     features = image
     if weights.expand is not None:
-        features = tf.nn.silu(_pixels(features, weights.expand))
-    features = tf.nn.silu(_depthwise(features, weights.depthwise, stride))
+        features = _swish(_pixels(features, weights.expand))
+    features = _swish(_depthwise(features, weights.depthwise, stride))
     pooled = tf.reduce_mean(features, [0, 1], keepdims=True)
-    gate = tf.sigmoid(_pixels(tf.nn.silu(_pixels(pooled, weights.squeeze)), weights.excite))
+    gate = on_cpu.sigmoid(_pixels(_swish(_pixels(pooled, weights.squeeze)), weights.excite))
     # As many multiplications less as the image has more pixels than the kernel has columns.
     gated = tf.reshape(gate, [-1, 1]) * weights.project.kernel
     return _pixels(features, weights.project._replace(kernel=gated))
+
+
+def _swish(features: tf.Tensor) -> tf.Tensor:
+    return features * on_cpu.sigmoid(features)
 
 
 def _pixels(image: tf.Tensor, linear: Linear) -> tf.Tensor:

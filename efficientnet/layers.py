@@ -108,11 +108,11 @@ class BatchNormalization(tf.keras.layers.Layer):
                 values = [upstream, inputs, *_scale_and_offset(gamma, beta, mean, variance)]
                 if pool:
                     values += [of_pooled[0] / tf.cast(tf.reduce_prod(tf.shape(inputs)[1:3]), inputs.dtype)]
-                inner = on_cpu.elementwise(_swish_gradient, *values)
+                inner = on_cpu.with_sigmoid(_swish_gradient, *values)
                 spaces = {f"reserve_space_{index}": value for index, value in enumerate(reserved, 1)}
                 return tf.raw_ops.FusedBatchNormGradV3(y_backprop=inner, x=inputs, **options, **spaces)[:3]
 
-            outputs = on_cpu.elementwise(_swish, normal)
+            outputs = on_cpu.with_sigmoid(_swish, normal)
             pooled = [tf.reduce_mean(outputs, [1, 2])] if pool else []
             return (outputs, *pooled), gradient
 
@@ -122,7 +122,7 @@ class BatchNormalization(tf.keras.layers.Layer):
 
         def again(when: tf.Tensor) -> tf.Tensor:
             with tf.control_dependencies([when]):
-                return on_cpu.elementwise(_normalized_swish, inputs, *_scale_and_offset(gamma, beta, mean, variance))
+                return on_cpu.with_sigmoid(_normalized_swish, inputs, *_scale_and_offset(gamma, beta, mean, variance))
 
         if on_cpu.is_large(outputs):
             forward.again[outputs.ref()] = again
@@ -172,15 +172,19 @@ def _scale_and_offset(
     return scale, beta - mean * scale
 
 
-def _swish(inputs: tf.Tensor) -> tf.Tensor:
-    return inputs * tf.nn.sigmoid(inputs)
+_Sigmoid = Callable[[tf.Tensor], tf.Tensor]
 
 
-def _normalized_swish(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    return tf.cast(_swish(tf.cast(inputs, tf.float32) * scale + offset), inputs.dtype)
+def _swish(sigmoid: _Sigmoid, inputs: tf.Tensor) -> tf.Tensor:
+    return inputs * sigmoid(inputs)
+
+
+def _normalized_swish(sigmoid: _Sigmoid, inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    return tf.cast(_swish(sigmoid, tf.cast(inputs, tf.float32) * scale + offset), inputs.dtype)
 
 
 def _swish_gradient(
+    sigmoid: _Sigmoid,
     upstream: tf.Tensor,
     inputs: tf.Tensor,
     scale: tf.Tensor,
@@ -194,7 +198,7 @@ def _swish_gradient(
     if of_pooled is not None:
         upstream += of_pooled[:, tf.newaxis, tf.newaxis]
     values = tf.cast(inputs, tf.float32) * scale + offset
-    gate = tf.nn.sigmoid(values)
+    gate = sigmoid(values)
     return tf.cast(tf.cast(upstream, tf.float32) * gate * (1.0 + values * (1.0 - gate)), upstream.dtype)
 
 
@@ -226,7 +230,7 @@ def normalized(
         outputs = on_cpu.convolution(inputs, kernel, convolution.strides)
     else:
         outputs = on_cpu.gated_convolution(inputs, gate, kernel)
-    return on_cpu.elementwise(_swish_of_sum, outputs, offset) if activate else tf.nn.bias_add(outputs, offset)
+    return on_cpu.with_sigmoid(_swish_of_sum, outputs, offset) if activate else tf.nn.bias_add(outputs, offset)
 
 
 def folded(convolution: tf.keras.layers.Conv2D, norm: BatchNormalization) -> tuple[tf.Tensor, tf.Tensor]:
@@ -247,8 +251,8 @@ def normalized_and_pooled(
     return features, tf.reduce_mean(features, [1, 2])
 
 
-def _swish_of_sum(inputs: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    return _swish(tf.nn.bias_add(inputs, offset))
+def _swish_of_sum(sigmoid: _Sigmoid, inputs: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    return _swish(sigmoid, tf.nn.bias_add(inputs, offset))
 
 
 def _convolved(

@@ -128,7 +128,13 @@ class MBConv(tf.keras.layers.Layer):
         # A frozen block in training is one as well, but XLA would not compile its gradient.
         is_inference = forward is None or forward.moving_statistics
         if is_inference and self.infers_many and cpu_inference.pays(inputs, self.project.kernel.shape[2]):
-            features = cpu_inference.bottleneck(inputs, self._folded(), self.depthwise.strides[0])
+            weights, stride = self._folded(), self.depthwise.strides[0]
+
+            def block(part: tf.Tensor) -> tf.Tensor:
+                return cpu_inference.bottleneck(part, weights, stride)
+
+            # Without noise the images are in parts already.
+            features = block(inputs) if forward is None else cpu_inference.in_parts(block, inputs)
         else:
             features = self._bottleneck(inputs, forward)
         if not self.has_residual:
@@ -220,6 +226,7 @@ class EfficientNet(tf.keras.Model):
             self.stem.trainable = False
             for block in self.blocks[: config.fix_layer_num]:
                 block.trainable = False
+        self.infers_many = True
         # The factory, not its dict: Keras would track a dict of variables, and count frozen ones as trainable.
         self._factory = make
         self.built = True
@@ -229,8 +236,9 @@ class EfficientNet(tf.keras.Model):
 
         Where it is not called there are many: what is computed must not depend on how much a continued run has left to do.
         """
+        self.infers_many = images >= cpu_inference.MANY_IMAGES
         for block in self.blocks:
-            block.infers_many = images >= cpu_inference.MANY_IMAGES
+            block.infers_many = self.infers_many
 
     @property
     def num_seeds(self) -> int:
@@ -252,6 +260,12 @@ class EfficientNet(tf.keras.Model):
         Returns:
           float32 [B, classes].
         """
+        many_on_cpu = self.infers_many and on_cpu.on_cpu() and self.compute_type == tf.float32
+        if forward is None and many_on_cpu and takes_parts(self.config, images.shape):
+            return cpu_inference.in_parts(self._logits, images)
+        return self._logits(images, forward)
+
+    def _logits(self, images: tf.Tensor, forward: Optional[ForwardPass] = None) -> tf.Tensor:
         features = self.stem(self.standardised(images), forward=forward)
         noises = self._noises(forward)
         for block, noise in zip(self.blocks, noises):
@@ -280,6 +294,12 @@ class EfficientNet(tf.keras.Model):
     def batch_norms(self) -> list[BatchNormalization]:
         """Every batch norm."""
         return [layer for layer in self._flatten_layers() if isinstance(layer, BatchNormalization)]
+
+
+def takes_parts(config: ModelConfig, images: Sequence[Optional[int]]) -> bool:
+    """Whether many images [B, H, W, 3] are inferred in parts, one for each core, where there is no accelerator."""
+    widest = max(block.input_channels * block.expansion for block in config.blocks()[:2])
+    return cpu_inference.part_pays(images, widest)
 
 
 def _standardised(images: tf.Tensor, mean: tf.Tensor, std: tf.Tensor) -> tf.Tensor:

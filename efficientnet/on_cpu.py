@@ -68,10 +68,31 @@ def elementwise(function: Callable[..., tf.Tensor], *inputs: tf.Tensor) -> tf.Te
 
     TensorFlow reads and writes memory once for each of the function's operations; XLA does so once for all of them.
     """
-    elements = inputs[0].shape.num_elements()
-    if elements is None or elements < FUSED_ELEMENTS or not on_cpu():
+    if not _pays(inputs[0]):
         return function(*inputs)
     return _compiled(function, tuple(tuple(value.shape) for value in inputs))(*inputs)
+
+
+def with_sigmoid(function: Callable[..., tf.Tensor], *inputs: tf.Tensor) -> tf.Tensor:
+    """`elementwise` of a function whose first argument is sigmoid: it receives the fastest one."""
+    if not _pays(inputs[0]):
+        return function(tf.nn.sigmoid, *inputs)
+    return elementwise(_with_tanh(function), *inputs)
+
+
+@functools.cache
+def _with_tanh(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+    return functools.partial(function, sigmoid)
+
+
+def _pays(tensor: tf.Tensor) -> bool:
+    elements = tensor.shape.num_elements()
+    return elements is not None and elements >= FUSED_ELEMENTS and on_cpu()
+
+
+def sigmoid(inputs: tf.Tensor) -> tf.Tensor:
+    """Sigmoid as XLA computes it fastest: its own takes an exponential and a division, in 1.4 times the time."""
+    return 0.5 * tf.tanh(0.5 * inputs) + 0.5
 
 
 @functools.cache

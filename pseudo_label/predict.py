@@ -21,7 +21,7 @@ from data.streams import Pipeline
 from data.unreadable import Unreadable
 from efficientnet.cpu_inference import MANY_IMAGES
 from efficientnet.layers import ForwardPass
-from efficientnet.model import EfficientNet
+from efficientnet.model import EfficientNet, takes_parts
 from errors import UserError
 from flags.config import PredictConfig, TeacherNoise
 from pseudo_label.settings import SETTINGS_FILE, check_begun_with
@@ -66,6 +66,23 @@ class Summary:
         line = f"{title}: {self.images} images, {rate:.1f} images/s, {self.waited:.1f} of {self.seconds:.1f} s lost to input"
         line += f" ({self.left_out} images were left out)" if self.left_out else ""
         return line + (f" ({self.skipped_shards} shards were finished before)" if self.skipped_shards else "")
+
+
+def run(config: PredictConfig) -> Summary:
+    """`predict` in a process that does nothing else."""
+    operations_on_one_core(config)
+    return predict(config)
+
+
+def operations_on_one_core(config: PredictConfig) -> None:
+    """Has each operation of this process done by one core, where each core has images of its own: a fifth less time.
+
+    To be called before TensorFlow has done anything.
+    """
+    size = config.image_size
+    takes = takes_parts(config.model, [config.batch_size, size, size, 3])
+    if takes and not tf.config.list_physical_devices("GPU"):
+        tf.config.threading.set_intra_op_parallelism_threads(1)
 
 
 def predict(config: PredictConfig) -> Summary:

@@ -328,7 +328,7 @@ def test_which_warps_shift_rows(matrix, argument, by_row):
 @pytest.mark.parametrize("level", ["3", "9", "27"])
 def test_sharpness_is_bit_equal_with_and_without_one_instruction_for_product_and_sum(monkeypatch, fused, level):
     if fused and not randaugment._fuses():
-        pytest.skip("XLA does not multiply and add in one instruction on this processor")
+        pytest.skip("XLA does not multiply and add in one instruction here")
     monkeypatch.setattr(randaugment, "_fuses", lambda: fused)
     for name in ("natural", "noise"):
         pixels = _images()[name]

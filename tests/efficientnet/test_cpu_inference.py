@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from efficientnet import cpu_inference, on_cpu
 from efficientnet.layers import ForwardPass
-from efficientnet.model import EfficientNet
+from efficientnet.model import EfficientNet, takes_parts
 from efficientnet.variants import ModelConfig
 from tests.efficientnet.tiny import images
 
@@ -91,6 +91,42 @@ def test_a_frozen_block_in_training_has_a_gradient(monkeypatch: pytest.MonkeyPat
         return tape.gradient(loss, network.trainable_variables)
 
     assert all(np.isfinite(gradient).all() for gradient in gradients(tf.constant(images(2, 32))))
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        ([4, 16, 16, 3], True),
+        ([4, 15, 16, 3], True),  # the stem rounds up
+        ([4, 14, 16, 3], False),
+        ([3, 16, 16, 3], True),  # parts of 2 and 1
+        ([2, 16, 16, 3], False),
+        ([None, 16, 16, 3], False),
+        ([4, None, 16, 3], False),
+    ],
+)
+def test_which_images_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch, images: list[Any], expected: bool) -> None:
+    monkeypatch.setattr(cpu_inference.machine, "cores", lambda: 2)
+    monkeypatch.setattr(cpu_inference, "BLOCK_ELEMENTS", 2 * 8 * 8 * 96)
+    assert takes_parts(ModelConfig("efficientnet-b0", 5), images) == expected
+
+
+def test_the_parts_give_what_all_images_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = EfficientNet(ModelConfig("efficientnet-b0", 5, width_coefficient=0.25, depth_coefficient=0.1))
+    pixels = tf.constant(images(5, 32))
+    together = network(pixels).numpy()
+    parts = []
+    logits = network._logits
+
+    def logits_of_part(part: tf.Tensor) -> tf.Tensor:
+        parts.append(part.shape[0])
+        return logits(part)
+
+    monkeypatch.setattr(cpu_inference.machine, "cores", lambda: 2)
+    monkeypatch.setattr(network, "_logits", logits_of_part)
+    _fused(monkeypatch)
+    np.testing.assert_allclose(network(pixels), together, rtol=1e-4, atol=1e-5)
+    assert parts == [3, 2]
 
 
 @pytest.mark.parametrize(

@@ -381,3 +381,15 @@ def test_a_tf_config_that_says_nothing_of_this_process_is_one_line(monkeypatch):
             strategy.place_in_cluster()
     monkeypatch.setenv("TF_CONFIG", "")
     assert strategy.place_in_cluster() == Pipeline(0, 1)
+
+
+@pytest.mark.parametrize(("size", "gpus", "expected"), [(224, [], [1]), (32, [], []), (224, ["GPU:0"], [])])
+def test_an_operation_takes_one_core_where_each_core_has_images_of_its_own(monkeypatch, size, gpus, expected):
+    threads: list[int] = []
+    monkeypatch.setattr(tf.config.threading, "set_intra_op_parallelism_threads", threads.append)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    model = ModelConfig("efficientnet-b0", 10)
+    predict.operations_on_one_core(
+        PredictConfig("predict", model, "checkpoint", "in", "out", image_size=size, batch_size=32)
+    )
+    assert threads == expected
