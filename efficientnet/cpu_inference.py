@@ -89,25 +89,34 @@ def _compiled(shape: tuple[int, ...], shapes: tuple[Optional[tuple[int, ...]], .
         size = [-(-side // stride) for side in shape[1:3]]
         results = tf.TensorArray(tf.float32, shape[0], element_shape=[*size, weights.project.offset.shape[0]])
 
-        def next_image(number: tf.Tensor, results: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            return number + 1, results.write(number, _of_image(images.read(number), weights, stride))
+        def next_image(
+            number: tf.Tensor, padded: tf.Tensor, results: tf.TensorArray
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
+            result, padded = _of_image(images.read(number), padded, weights, stride)
+            return number + 1, padded, results.write(number, result)
 
-        return tf.while_loop(lambda number, _: number < shape[0], next_image, [0, results])[1].stack()
+        kernel, _, width = weights.depthwise.kernel.shape
+        sides = [side + sum(on_cpu.same_padding(side, kernel, stride)) for side in shape[1:3]]
+        # Padding stays zero from one image to the next.
+        start = [0, tf.zeros([*sides, width]), results]
+        return tf.while_loop(lambda number, *_: number < shape[0], next_image, start)[2].stack()
 
     return compiled(run)
 
 
-def _of_image(image: tf.Tensor, weights: Bottleneck, stride: int) -> tf.Tensor:
-    """[H, W, C] -> [H', W', C']."""
+def _of_image(image: tf.Tensor, padded: tf.Tensor, weights: Bottleneck, stride: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """[H, W, C] -> [H', W', C']; `padded`, zeros around an image, is where that of the widest activation is put."""
     features = image
     if weights.expand is not None:
         features = _swish(_pixels(features, weights.expand))
-    features = _swish(_depthwise(features, weights.depthwise, stride))
+    padded = _inserted(padded, features, weights.depthwise.kernel.shape[0], stride)
+    size = [-(-side // stride) for side in image.shape[:2]]
+    features = _swish(_depthwise(padded, weights.depthwise, size, stride))
     pooled = tf.reduce_mean(features, [0, 1], keepdims=True)
     gate = on_cpu.sigmoid(_pixels(_swish(_pixels(pooled, weights.squeeze)), weights.excite))
     # As many multiplications less as the image has more pixels than the kernel has columns.
     gated = tf.reshape(gate, [-1, 1]) * weights.project.kernel
-    return _pixels(features, weights.project._replace(kernel=gated))
+    return _pixels(features, weights.project._replace(kernel=gated)), padded
 
 
 def _swish(features: tf.Tensor) -> tf.Tensor:
@@ -121,12 +130,9 @@ def _pixels(image: tf.Tensor, linear: Linear) -> tf.Tensor:
     return tf.reshape(products + linear.offset, [height, width, -1])
 
 
-def _depthwise(image: tf.Tensor, linear: Linear, stride: int) -> tf.Tensor:
-    """`same` depthwise convolution of [H, W, C], as a sum over the kernel's pixels."""
+def _depthwise(padded: tf.Tensor, linear: Linear, size: list[int], stride: int) -> tf.Tensor:
+    """Depthwise convolution of an image that is padded already: [H', W', C] of `size`, as a sum over the kernel's pixels."""
     kernel = linear.kernel.shape[0]
-    size = [-(-side // stride) for side in image.shape[:2]]
-    padding = [on_cpu.same_padding(side, kernel, stride) for side in image.shape[:2]]
-    padded = _padded(image, padding)
     rows, columns = (slice(None, (length - 1) * stride + 1, stride) for length in size)
     total = linear.offset
     for y in range(kernel):
@@ -135,10 +141,11 @@ def _depthwise(image: tf.Tensor, linear: Linear, stride: int) -> tf.Tensor:
     return total
 
 
-def _padded(image: tf.Tensor, padding: list[tuple[int, int]]) -> tf.Tensor:
-    """[H, W, C] with zeros around it, in memory: XLA would decide for each value that is read whether it is one of them."""
-    sides = [side + before + after for side, (before, after) in zip(image.shape, padding)]
-    begin = [before for before, _ in padding] + [0]
+def _inserted(padded: tf.Tensor, image: tf.Tensor, kernel: int, stride: int) -> tf.Tensor:
+    """`padded` with the image [H, W, C] in its place for a `same` convolution.
+
+    In memory: XLA would decide for each value that is read whether it is of the padding.
+    """
+    begin = [on_cpu.same_padding(side, kernel, stride)[0] for side in image.shape[:2]] + [0]
     end = [first + side for first, side in zip(begin, image.shape)]
-    zeros = tf.zeros([*sides, image.shape[2]])
-    return tf.raw_ops.TensorStridedSliceUpdate(input=zeros, begin=begin, end=end, strides=[1, 1, 1], value=image)
+    return tf.raw_ops.TensorStridedSliceUpdate(input=padded, begin=begin, end=end, strides=[1, 1, 1], value=image)
