@@ -252,18 +252,21 @@ def test_centres_are_uniform_over_the_image():
     assert randaugment.random_centers(images[:1], tf.constant([[0.99999994, 0.99999994]])).numpy().tolist() == [[3, 7]]
 
 
+any_warp = given(
+    st.sampled_from([warp.rotate, warp.shear_x, warp.shear_y, warp.translate_x, warp.translate_y]),
+    st.one_of(st.floats(-3, 3, width=32), st.integers(-60, 60).map(lambda halves: halves / 2)),
+    st.integers(1, 30),
+    st.integers(1, 30),
+)
+
+
 def _warped(image, matrix, argument):
     """Image [H, W, 3], warped."""
     source = warp.sources(matrix, argument, *image.shape[:2])
     return np.where(source < 0, np.uint8(128), image.reshape(-1)[source]).reshape(image.shape)
 
 
-@given(
-    st.sampled_from([warp.rotate, warp.shear_x, warp.shear_y, warp.translate_x, warp.translate_y]),
-    st.one_of(st.floats(-3, 3, width=32), st.integers(-60, 60).map(lambda halves: halves / 2)),
-    st.integers(1, 30),
-    st.integers(1, 30),
-)
+@any_warp
 @settings(max_examples=80, deadline=None)
 def test_warps_are_what_the_transform_says(matrix, argument, height, width):
     image = _random_image(height * 31 + width, height, width)
@@ -290,12 +293,7 @@ def _by_rows(table: np.ndarray, height: int, width: int) -> np.ndarray:
     return sources.reshape(-1)
 
 
-@given(
-    st.sampled_from([warp.rotate, warp.shear_x, warp.shear_y, warp.translate_x, warp.translate_y]),
-    st.one_of(st.floats(-3, 3, width=32), st.integers(-60, 60).map(lambda halves: halves / 2)),
-    st.integers(1, 30),
-    st.integers(1, 30),
-)
+@any_warp
 @settings(max_examples=80, deadline=None)
 def test_rows_that_are_shifted_are_those_of_the_warp(matrix, argument, height, width):
     sources = warp.sources(matrix, argument, height, width)

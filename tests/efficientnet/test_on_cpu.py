@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -107,3 +108,17 @@ def test_xla_says_nothing_of_itself() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("9.0\n", "")
+
+
+def test_sigmoid_by_tanh() -> None:
+    values = tf.concat([tf.linspace(-20.0, 20.0, 10_001), [-100.0, 0.0, 100.0]], 0)
+    np.testing.assert_allclose(on_cpu.sigmoid(values), tf.nn.sigmoid(values), rtol=0, atol=2e-7)
+
+
+def test_what_takes_sigmoid_receives_it_for_any_size() -> None:
+    def swish(sigmoid: Callable[[tf.Tensor], tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
+        return inputs * sigmoid(inputs)
+
+    for elements in (10, on_cpu.FUSED_ELEMENTS):
+        values = tf.linspace(-9.0, 9.0, elements)
+        np.testing.assert_allclose(on_cpu.with_sigmoid(swish, values), tf.nn.silu(values), rtol=0, atol=2e-6)
