@@ -49,8 +49,7 @@ def main() -> None:
     arguments = _arguments()
     with tempfile.TemporaryDirectory() as folder:
         jpegs = make_jpegs(arguments.images)
-        examples = (records.labeled_example(jpeg, 1) for jpeg in jpegs)
-        records.write_shard(os.path.join(folder, records.shard_name("train", 0, 1)), examples)
+        write_jpegs(folder, jpegs)
         pipelines: dict[str, Iterable[Any]] = {
             PLAIN: pipeline(folder, AugmentConfig(enabled=False)),
             OURS: pipeline(folder, AugmentConfig(layers=LAYERS, magnitude=LEVEL)),
@@ -102,6 +101,18 @@ def make_jpegs(count: int) -> list[bytes]:
         Image.fromarray(image.astype(np.uint8)).save(buffer, "JPEG", quality=int(random.integers(70, 96)))
         jpegs.append(buffer.getvalue())
     return jpegs
+
+
+def write_jpegs(folder: str, jpegs: list[bytes]) -> None:
+    """Writes them as a shard of labeled images."""
+    examples = (records.labeled_example(jpeg, 1) for jpeg in jpegs)
+    records.write_shard(os.path.join(folder, records.shard_name("train", 0, 1)), examples)
+
+
+def jpeg_stream(folder: str) -> tf.data.Dataset:
+    """Ours on 200 images, which are written to `folder`."""
+    write_jpegs(folder, make_jpegs(200))
+    return pipeline(folder, AugmentConfig(layers=LAYERS, magnitude=LEVEL))
 
 
 def pipeline(folder: str, augment: AugmentConfig) -> tf.data.Dataset:

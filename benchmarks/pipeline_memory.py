@@ -2,10 +2,11 @@
 
     python -m benchmarks.pipeline_memory                     # 2,000 steps, 20 seconds
     python -m benchmarks.pipeline_memory --steps=20000       # the figures of docs/performance.md, some minutes
+    python -m benchmarks.pipeline_memory --steps=20000 --jpegs
 
 The batches are those of a student: labeled and pseudo-labeled digits of 16 pixels, both with RandAugment, files shuffled, a new
-segment every 100 steps. The first tenth of the steps warms up: buffers fill, allocators find their size. After it nothing may
-grow with the steps.
+segment every 100 steps; or with --jpegs those of `benchmarks.input_pipeline`, 32 crops of 224 pixels with RandAugment. The
+first tenth of the steps warms up: buffers fill, allocators find their size. After it nothing may grow with the steps.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
-from benchmarks import bench_machine
+import machine
+from benchmarks import bench_machine, input_pipeline
 from data import prepare, records, streams
 from data.config import DataConfig
 from data.tasks import TASKS
@@ -40,8 +42,8 @@ TARGET_GROWTH_MIB = 8.0
 
 def main() -> None:
     arguments = _arguments()
-    with tempfile.TemporaryDirectory(dir=arguments.dir) as folder:
-        stream = training_stream(folder)
+    with tempfile.TemporaryDirectory(dir=arguments.dir) as folder, machine.memory_kept_small():
+        stream = input_pipeline.jpeg_stream(folder) if arguments.jpegs else training_stream(folder)
         batches = iter(stream)
         next(batches)
         drawing = time.monotonic()
@@ -50,7 +52,7 @@ def main() -> None:
         "machine": bench_machine.in_short(),
         **found,
         "target_mib": TARGET_GROWTH_MIB,
-        "images_of_a_step": LABELED_BATCH + UNLABELED_BATCH,
+        "images_of_a_step": input_pipeline.BATCH if arguments.jpegs else LABELED_BATCH + UNLABELED_BATCH,
         "seconds": round(time.monotonic() - drawing, 1),
     }
     print(json.dumps(result, indent=1) if arguments.json else _table(result))
@@ -61,6 +63,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=2000, help="after the warm-up")
+    parser.add_argument("--jpegs", action="store_true", help="224 pixels instead of digits")
     parser.add_argument("--dir", default=None, help="where the images are written; removed at the end")
     parser.add_argument("--json", action="store_true")
     parser.add_argument(

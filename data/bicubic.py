@@ -18,16 +18,17 @@ from compilation import compiled, rounded
 STEPS = 1024  # of the table, from one pixel to the next
 CHUNK = 512  # values of a row that are computed at once
 LIMIT = 2**30  # bytes of crops that are resized at once, which int32 counts
+PARTS = 4  # of the sizes that an image may be filled up to, from one power of two to the next
 _ANY = [-1]
 
 
 def fits(shape: tf.Tensor, size: int) -> tf.Tensor:
-    """Whether `resize_crops` takes a crop of `shape` (int32 [3]): bool []. Others would take more memory than the result."""
+    """Whether `pack` takes an image of `shape` (int32 [3]): bool []. Others would take more memory than the result."""
     return (3 * shape[0] * shape[1] <= _largest(size)) & (shape[1] <= _widest(size))
 
 
 def _largest(size: int) -> int:
-    """Bytes of the largest crop: those of a float32 image."""
+    """Bytes of the largest image: those of a float32 result."""
     return 12 * size * size
 
 
@@ -35,9 +36,14 @@ def _widest(size: int) -> int:
     return 3 * size
 
 
-def pack(crop: tf.Tensor) -> tf.Tensor:
-    """A crop, uint8 [h, w, 3], as a variant [], of which crops of different sizes make a batch."""
-    return _one(tf.reshape(crop, [-1]))
+def pack(image: tf.Tensor) -> tf.Tensor:
+    """An image, uint8 [h, w, 3], as a variant [], of which images of different sizes make a batch.
+
+    It is filled up, because what waits for its batch should have few different sizes: freed memory is used again then.
+    """
+    values = tf.reshape(image, [-1])
+    count = tf.size(values)
+    return _one(tf.concat([values, tf.zeros([_capacity(count, PARTS) - count], tf.uint8)], 0))
 
 
 def _one(values: tf.Tensor) -> tf.Tensor:
@@ -59,12 +65,18 @@ def _joined(lists: list[tf.Tensor]) -> tf.Tensor:
     ).tensor
 
 
-def resize_crops(crops: tf.Tensor, shapes: tf.Tensor, mirrored: Optional[tf.Tensor], size: int) -> tf.Tensor:
+def window(image: tf.Tensor, left: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """What tells `resize_crops` which columns of a packed image, uint8 [h, w, 3], are the crop: int32 [4]."""
+    shape = tf.shape(image)
+    return tf.stack([shape[0], width, left, shape[1]])
+
+
+def resize_crops(images: tf.Tensor, windows: tf.Tensor, mirrored: Optional[tf.Tensor], size: int) -> tf.Tensor:
     """Resizes, mirrors, clips to 0..255 and truncates.
 
     Args:
-      crops: variant [N], each of `pack`; N at least 1.
-      shapes: int32 [N, 2], height and width of each; `fits` is true of all.
+      images: variant [N], each of `pack`, whose `fits` is true; N at least 1.
+      windows: int32 [N, 4], each of `window`: the crop of each image.
       mirrored: bool [N], which ones are mirrored; None for none.
       size: S, pixels of a side.
 
@@ -72,50 +84,51 @@ def resize_crops(crops: tf.Tensor, shapes: tf.Tensor, mirrored: Optional[tf.Tens
       uint8 [N, S, S, 3].
     """
     if mirrored is None:
-        mirrored = tf.zeros(tf.shape(shapes)[:1], tf.bool)
-    lists, at_once = tf.unstack(crops), max(1, LIMIT // _largest(size))
+        mirrored = tf.zeros(tf.shape(windows)[:1], tf.bool)
+    lists, at_once = tf.unstack(images), max(1, LIMIT // (2 * _largest(size)))
     parts = [
         _resized(
-            lists[begin : begin + at_once], shapes[begin : begin + at_once], mirrored[begin : begin + at_once], size
+            lists[begin : begin + at_once], windows[begin : begin + at_once], mirrored[begin : begin + at_once], size
         )
         for begin in range(0, len(lists), at_once)
     ]
     return tf.reshape(tf.concat(parts, 0) if len(parts) > 1 else parts[0], [-1, size, size, 3])
 
 
-def _resized(crops: list[tf.Tensor], shapes: tf.Tensor, mirrored: tf.Tensor, size: int) -> tf.Tensor:
-    lengths = 3 * tf.reduce_prod(shapes, 1)
+def _resized(images: list[tf.Tensor], windows: tf.Tensor, mirrored: tf.Tensor, size: int) -> tf.Tensor:
+    lengths = _capacity(3 * windows[:, 0] * windows[:, 3], PARTS)
     used = tf.reduce_sum(lengths)
-    # A last chunk may read past the last row.
-    values = _joined([*crops, _one(tf.zeros([_capacity(used + CHUNK) - used], tf.uint8))])
+    # A last chunk may read past the last row. XLA compiles for each length once, and batches differ in length.
+    values = _joined([*images, _one(tf.zeros([_capacity(used + CHUNK, 2) - used], tf.uint8))])
     # Not in what is compiled: XLA would multiply by the reciprocal.
-    scales = tf.cast(shapes, tf.float32) / float(size)
-    return _loop(size)(values, tf.cumsum(lengths, exclusive=True), shapes, scales, mirrored)
+    scales = tf.cast(windows[:, :2], tf.float32) / float(size)
+    return _loop(size)(values, tf.cumsum(lengths, exclusive=True), windows, scales, mirrored)
 
 
-def _capacity(count: tf.Tensor) -> tf.Tensor:
-    """The next 2^k or 3 * 2^k: XLA compiles for each length once, and batches differ in length."""
-    steps = tf.constant(sorted([2**k for k in range(10, 31)] + [3 * 2**k for k in range(9, 30)]))
-    return steps[tf.searchsorted(steps, count[None])[0]]
+def _capacity(count: tf.Tensor, parts: int) -> tf.Tensor:
+    """The next of 1,024 or more: powers of two with `parts` equal steps from one to the next."""
+    steps = [2**k // parts * part for k in range(10, 30) for part in range(parts, 2 * parts)]
+    steps = tf.constant([*steps, 2**30])
+    return tf.gather(steps, tf.reshape(tf.searchsorted(steps, tf.reshape(count, [-1])), tf.shape(count)))
 
 
 @functools.cache
 def _loop(size: int) -> Callable[..., tf.Tensor]:
-    """The compiled function of values, and begin, shape, scales and mirrored of every crop: uint8 [N, S S 3]."""
+    """The compiled function of values, and begin, window, scales and mirrored of every crop: uint8 [N, S S 3]."""
     pixels, channels = np.indices([size, 3], np.int32).reshape(2, -1)
 
     def loop(
-        values: tf.Tensor, begins: tf.Tensor, shapes: tf.Tensor, scales: tf.Tensor, mirrored: tf.Tensor
+        values: tf.Tensor, begins: tf.Tensor, windows: tf.Tensor, scales: tf.Tensor, mirrored: tf.Tensor
     ) -> tf.Tensor:
         def resize_next(number: tf.Tensor, images: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            height, width = tf.unstack(tf.gather(shapes, number))
+            height, width, left, stride = tf.unstack(tf.gather(windows, number))
             scale = tf.gather(scales, number)
             rows, row_weights = _neighbours(height, scale[0], size)
             columns, column_weights = _neighbours(width, scale[1], size)
             order = tf.where(tf.gather(mirrored, number), size - 1 - pixels, pixels)
             sources = 3 * tf.gather(columns, order, axis=1) + channels
             weights = tf.gather(column_weights, order, axis=1)
-            firsts = tf.gather(begins, number) + 3 * width * rows
+            firsts = tf.gather(begins, number) + 3 * (stride * rows + left)
             chunks = (3 * width + CHUNK - 1) // CHUNK
 
             def resize_row(row: tf.Tensor, image: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
@@ -129,7 +142,7 @@ def _loop(size: int) -> Callable[..., tf.Tensor]:
             image = tf.while_loop(lambda row, _: row < size, resize_row, [0, image])[1].stack()
             return number + 1, images.write(number, tf.reshape(image, [-1]))
 
-        count = tf.shape(shapes)[0]
+        count = tf.shape(windows)[0]
         images = tf.TensorArray(tf.uint8, count, element_shape=[3 * size * size])
         return tf.while_loop(lambda number, _: number < count, resize_next, [0, images])[1].stack()
 

@@ -20,7 +20,7 @@ SMALL_IMAGE_PADDING = 4
 # What makes a seed of its own out of an image's, for each random choice.
 _FLIP, _AUGMENT, _CUTOUT, _SHIFT = 0x5DEECE66D, 0x2545F4914F6C, 0x369DEA0F31A5, 0x27BB2EE687B0
 
-IMAGE, CROP = "image", "crop"
+IMAGE, PACKED = "image", "packed"
 
 # streams.explain() finds a message for people between these marks.
 _OPEN, _CLOSE = "<<", ">>"
@@ -103,7 +103,7 @@ def begin_training_image(encoded: tf.Tensor, seed: tf.Tensor, options: TrainingO
     """The part of `training_image` that is done image by image: all decoding and drawing.
 
     Returns:
-      what `finish_training_images` takes, of one image: "image", uint8 or float32 [S, S, 3], or "crop" and "shape", and draws.
+      what `finish_training_images` takes, of one image: "image", uint8 or float32 [S, S, 3], or "packed" and "window", and draws.
     """
     size, augment = options.image_size, options.augment
     if options.remove_aug:
@@ -114,11 +114,15 @@ def begin_training_image(encoded: tf.Tensor, seed: tf.Tensor, options: TrainingO
         draws["flipped"] = _flipped(seed)
     if options.small_image_model:
         return {IMAGE: _stored(encoded, size), **draws, **_small_image_draws(seed, augment.enabled)}
-    crop = _decode_crop(encoded, lambda shape: _sampled(shape, seed, size))
+    around, left, width = _decode_around_crop(encoded, lambda shape: _sampled(shape, seed, size))
     if augment.enabled:
-        crop = tf.cond(bicubic.fits(tf.shape(crop), size), lambda: crop, lambda: _to_uint8(resize_bicubic(crop, size)))
-        return {CROP: bicubic.pack(crop), "shape": tf.shape(crop)[:2], **draws}
-    image = resize_bicubic(crop, size)
+
+        def resized() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            return _to_uint8(resize_bicubic(around[:, left : left + width], size)), tf.constant(0), tf.constant(size)
+
+        around, left, width = tf.cond(bicubic.fits(tf.shape(around), size), lambda: (around, left, width), resized)
+        return {PACKED: bicubic.pack(around), "window": bicubic.window(around, left, width), **draws}
+    image = resize_bicubic(around[:, left : left + width], size)
     if options.flip:
         image = tf.cond(draws["flipped"], lambda: tf.reverse(image, [1]), lambda: image)
     return {IMAGE: image}
@@ -149,8 +153,8 @@ def finish_training_images(begun: dict[str, tf.Tensor], options: TrainingOptions
       float32 [N, S, S, 3].
     """
     size, augment = options.image_size, options.augment
-    if CROP in begun:
-        images = bicubic.resize_crops(begun[CROP], begun["shape"], begun.get("flipped"), size)
+    if PACKED in begun:
+        images = bicubic.resize_crops(begun[PACKED], begun["window"], begun.get("flipped"), size)
     else:
         images = begun[IMAGE]
     if "draws" in begun:
@@ -205,12 +209,17 @@ def _stored(encoded: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _decode_crop(encoded: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-    """uint8 [h, w, 3]: the part of an image that `window` chooses from its shape (int32 [3]).
+    """uint8 [h, w, 3]: the part of an image that `window` chooses from its shape (int32 [3])."""
+    around, left, width = _decode_around_crop(encoded, window)
+    return around[:, left : left + width]
 
-    Of a JPEG nothing else is decoded.
-    """
 
-    def from_jpeg() -> tf.Tensor:
+def _decode_around_crop(
+    encoded: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor]
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The rows of the crop, uint8 [h, W, 3], its first column and its width: of a JPEG little else is decoded."""
+
+    def from_jpeg() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         shape = tf.image.extract_jpeg_shape(encoded)
         top, left, height, width = tf.unstack(window(shape))
         # Colour is stored at half the resolution, and the decoder blends neighbours: without the columns beside the crop
@@ -218,13 +227,13 @@ def _decode_crop(encoded: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor]) -
         # with one is copied once more.
         start = tf.maximum(left - 1, 0) // JPEG_BLOCK * JPEG_BLOCK
         stop = tf.minimum(left + width + 1, shape[1])
-        wider = tf.image.decode_and_crop_jpeg(encoded, tf.stack([top, start, height, stop - start]), channels=3)
-        return wider[:, left - start : left - start + width]
+        around = tf.image.decode_and_crop_jpeg(encoded, tf.stack([top, start, height, stop - start]), channels=3)
+        return around, left - start, width
 
-    def from_other() -> tf.Tensor:
+    def from_other() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         image = _decode_other(encoded)
         top, left, height, width = tf.unstack(window(tf.shape(image)))
-        return image[top : top + height, left : left + width]
+        return image[top : top + height, left : left + width], tf.constant(0), width
 
     return tf.cond(tf.io.is_jpeg(encoded), from_jpeg, from_other)
 

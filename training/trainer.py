@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
+import machine
 from data import records, streams
 from data.unreadable import Unreadable
 from efficientnet.cpu_inference import MANY_IMAGES
@@ -39,13 +40,14 @@ def run(config: TrainConfig) -> Optional[dict[str, Any]]:
     Raises:
       UserError: bad data, a checkpoint of another network, a loss that is not a number.
     """
-    strategy = strategies.make_strategy(config.device)
-    with strategy.scope():
-        trainer = Trainer(config, strategy)
-    if config.train:
-        trainer.train()
-    elif config.evaluate:
-        trainer.evaluate()
+    with machine.memory_kept_small():
+        strategy = strategies.make_strategy(config.device)
+        with strategy.scope():
+            trainer = Trainer(config, strategy)
+        if config.train:
+            trainer.train()
+        elif config.evaluate:
+            trainer.evaluate()
     return trainer.last_evaluation
 
 

@@ -24,8 +24,8 @@ def _expected(crop: np.ndarray, size: int, mirrored: bool) -> np.ndarray:
 
 def _resized(crops: list[np.ndarray], mirrored: list[bool], size: int) -> np.ndarray:
     packed = tf.stack([bicubic.pack(tf.constant(crop)) for crop in crops])
-    shapes = tf.constant([crop.shape[:2] for crop in crops])
-    return bicubic.resize_crops(packed, shapes, tf.constant(mirrored), size).numpy()
+    windows = tf.stack([bicubic.window(crop, 0, crop.shape[1]) for crop in crops])
+    return bicubic.resize_crops(packed, windows, tf.constant(mirrored), size).numpy()
 
 
 @given(
@@ -64,11 +64,23 @@ def test_an_image_of_its_size_stays_as_it_is():
     np.testing.assert_array_equal(_resized([crop], [False], 40)[0], crop)
 
 
+def test_only_some_columns_are_the_crop():
+    images = [_crop(30, 40 + number) for number in range(3)]
+    columns = [slice(0, 20), slice(11, 31), slice(7, 42)]
+    packed = tf.stack([bicubic.pack(tf.constant(image)) for image in images])
+    windows = [bicubic.window(image, one.start, one.stop - one.start) for image, one in zip(images, columns)]
+    resized = bicubic.resize_crops(packed, tf.stack(windows), tf.constant([False, True, True]), 32).numpy()
+    for image, whole, one, mirrored in zip(resized, images, columns, [False, True, True]):
+        np.testing.assert_array_equal(image, _expected(whole[:, one], 32, mirrored))
+
+
 def test_without_mirroring_and_through_a_dataset():
     crops = [_crop(20 + number, 50 - number) for number in range(6)]
     dataset = tf.data.Dataset.from_generator(lambda: crops, output_signature=tf.TensorSpec([None, None, 3], tf.uint8))
-    dataset = dataset.map(lambda crop: (bicubic.pack(crop), tf.shape(crop)[:2])).batch(3, drop_remainder=True)
-    dataset = dataset.map(lambda packed, shapes: bicubic.resize_crops(packed, shapes, None, 32))
+    dataset = dataset.map(lambda crop: (bicubic.pack(crop), bicubic.window(crop, 0, tf.shape(crop)[1]))).batch(
+        3, drop_remainder=True
+    )
+    dataset = dataset.map(lambda packed, windows: bicubic.resize_crops(packed, windows, None, 32))
     images = np.concatenate(list(dataset.as_numpy_iterator()))
     np.testing.assert_array_equal(images, [_expected(crop, 32, False) for crop in crops])
 
@@ -76,7 +88,7 @@ def test_without_mirroring_and_through_a_dataset():
 def test_more_than_fits_at_once_goes_in_parts(monkeypatch):
     crops, mirrored = [_crop(30, 20 + number) for number in range(5)], [False, True, False, True, True]
     together = _resized(crops, mirrored, 32)
-    monkeypatch.setattr(bicubic, "LIMIT", 2 * 12 * 32 * 32)
+    monkeypatch.setattr(bicubic, "LIMIT", 4 * 12 * 32 * 32)
     np.testing.assert_array_equal(_resized(crops, mirrored, 32), together)
 
 
@@ -88,9 +100,10 @@ def test_which_crops_fit(height, width, expected):
     assert bool(bicubic.fits(tf.constant([height, width, 3]), 32)) == expected
 
 
-@given(st.integers(1, 2**30))
+@given(st.lists(st.integers(1, 2**30), min_size=1, max_size=3), st.sampled_from([2, 4]))
 @settings(max_examples=100, deadline=None)
-def test_capacity_is_enough_and_not_much_more(count):
-    capacity = int(bicubic._capacity(tf.constant(count)))
-    assert count <= capacity <= max(1024, 1.5 * count)
-    assert capacity & (capacity - 1) == 0 or capacity % 3 == 0
+def test_capacity_is_enough_and_not_much_more(counts, parts):
+    for count, capacity in zip(counts, bicubic._capacity(tf.constant(counts), parts).numpy()):
+        assert count <= capacity <= max(1024, (1 + 1 / parts) * count)
+        assert capacity // 2 ** (int(capacity).bit_length() - parts.bit_length()) < 2 * parts
+        assert capacity % 2 ** (int(capacity).bit_length() - parts.bit_length()) == 0

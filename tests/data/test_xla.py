@@ -21,8 +21,8 @@ for number in range(5):
     randaugment.randaugment(images, draws, 9.0, True)
     crops = [tf.zeros([int(height), int(width), 3], tf.uint8) for height, width in random.integers(20, 22, (4, 2))]
     packed = tf.stack([bicubic.pack(crop) for crop in crops])
-    shapes = tf.stack([tf.shape(crop)[:2] for crop in crops])
-    bicubic.resize_crops(packed, shapes, tf.constant(random.random(4) < 0.5), 24)
+    windows = tf.stack([bicubic.window(crop, 0, crop.shape[1]) for crop in crops])
+    bicubic.resize_crops(packed, windows, tf.constant(random.random(4) < 0.5), 24)
 """
 
 
