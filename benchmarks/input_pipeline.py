@@ -47,7 +47,7 @@ USUAL = "tf.data without RandAugment"
 
 def main() -> None:
     arguments = _arguments()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, machine.memory_kept_small():  # as training does
         jpegs = make_jpegs(arguments.images)
         write_jpegs(folder, jpegs)
         pipelines: dict[str, Iterable[Any]] = {

@@ -13,11 +13,9 @@ import argparse
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from typing import Any, Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -43,8 +41,11 @@ REPORTED = "the release: 61 images/s, timm 79, keras.applications 81, when this 
 def main() -> None:
     arguments = _arguments()
     if arguments.ours:
-        return serve(arguments.ours, arguments.images, arguments.batch)
-    with tempfile.TemporaryDirectory(dir=arguments.dir) as folder, _served(folder, arguments) as turn:
+        return turns.serve(ours(arguments.ours, arguments.images, arguments.batch))
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=arguments.dir))
+        settings = [f"--ours={folder}", f"--images={arguments.images}", f"--batch={arguments.batch}"]
+        turn = stack.enter_context(turns.served("benchmarks.predict", *settings))
         candidates: dict[str, turns.Candidate] = {OURS: turn}
         for batch in arguments.peer_batches:
             candidates[f"{KERAS}, batch {batch}"] = keras(batch)
@@ -73,31 +74,6 @@ def _arguments() -> argparse.Namespace:
 
 
 # --- candidates: each call gives (images, seconds) --------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _served(folder: str, arguments: argparse.Namespace) -> Iterator[turns.Candidate]:
-    """Ours, from the process that `serve`s it; a line asks for a turn."""
-    command = [sys.executable, "-m", "benchmarks.predict", f"--ours={folder}"]
-    command += [f"--images={arguments.images}", f"--batch={arguments.batch}"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, **pipes) as process:  # type: ignore[call-overload]
-
-        def turn(_: float) -> tuple[int, float]:
-            process.stdin.write("\n")
-            process.stdin.flush()
-            images, seconds = process.stdout.readline().split()
-            return int(images), float(seconds)
-
-        yield turn
-        process.stdin.close()
-
-
-def serve(folder: str, images: int, batch: int) -> None:
-    """For each line that comes: predicts one more shard, and prints images and seconds."""
-    turn = ours(folder, images, batch)
-    for _ in sys.stdin:
-        print(*turn(0.0), flush=True)
 
 
 def ours(folder: str, images: int, batch: int) -> turns.Candidate:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from typing import Any, Callable
 
 from benchmarks import bench_machine
@@ -23,6 +27,29 @@ def repeated(work: Callable[[], Any], images: int) -> Candidate:
         return calls * images, time.perf_counter() - started
 
     return turn
+
+
+def serve(turn: Candidate) -> None:
+    """For each line that comes: takes a turn, and prints its images and seconds."""
+    for _ in sys.stdin:
+        print(*turn(0.0), flush=True)
+
+
+@contextlib.contextmanager
+def served(module: str, *arguments: str) -> Iterator[Candidate]:
+    """A candidate in a process of its own, as users have it: that of a module which `serve`s it."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    command = [sys.executable, "-m", module, *arguments]
+    with subprocess.Popen(command, text=True, **pipes) as process:  # type: ignore[call-overload]
+
+        def turn(_: float) -> tuple[int, float]:
+            process.stdin.write("\n")
+            process.stdin.flush()
+            images, seconds = process.stdout.readline().split()
+            return int(images), float(seconds)
+
+        yield turn
+        process.stdin.close()
 
 
 def measure(candidates: dict[str, Candidate], rounds: int, seconds: float) -> dict[str, dict[str, Any]]:
