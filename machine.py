@@ -19,7 +19,7 @@ def cores() -> int:
 
 @contextlib.contextmanager
 def memory_kept_small() -> Iterator[None]:
-    """Has glibc return freed blocks of 2 MiB and more to the system, and threads share arenas, from now on and for good.
+    """Has glibc return freed blocks of 2 MiB and more to the system, and threads share arenas; the latter for good.
 
     Otherwise it keeps what is freed, in an arena for each thread, where crops of every size cut up what batches leave: a
     training's memory grew by 58 MiB in 19,000 steps. Without glibc nothing happens.

@@ -85,6 +85,7 @@ def resize_crops(images: tf.Tensor, windows: tf.Tensor, mirrored: Optional[tf.Te
     """
     if mirrored is None:
         mirrored = tf.zeros(tf.shape(windows)[:1], tf.bool)
+    # Twice, because they are filled up.
     lists, at_once = tf.unstack(images), max(1, LIMIT // (2 * _largest(size)))
     parts = [
         _resized(

@@ -77,9 +77,8 @@ def test_only_some_columns_are_the_crop():
 def test_without_mirroring_and_through_a_dataset():
     crops = [_crop(20 + number, 50 - number) for number in range(6)]
     dataset = tf.data.Dataset.from_generator(lambda: crops, output_signature=tf.TensorSpec([None, None, 3], tf.uint8))
-    dataset = dataset.map(lambda crop: (bicubic.pack(crop), bicubic.window(crop, 0, tf.shape(crop)[1]))).batch(
-        3, drop_remainder=True
-    )
+    dataset = dataset.map(lambda crop: (bicubic.pack(crop), bicubic.window(crop, 0, tf.shape(crop)[1])))
+    dataset = dataset.batch(3, drop_remainder=True)
     dataset = dataset.map(lambda packed, windows: bicubic.resize_crops(packed, windows, None, 32))
     images = np.concatenate(list(dataset.as_numpy_iterator()))
     np.testing.assert_array_equal(images, [_expected(crop, 32, False) for crop in crops])
