@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from efficientnet import on_cpu
+from efficientnet import cpu_expansion, on_cpu
 from efficientnet.quiet_import import keras_cv
 
 BATCH_NORM_EPSILON = 1e-3
@@ -112,7 +112,7 @@ class BatchNormalization(tf.keras.layers.Layer):
                 spaces = {f"reserve_space_{index}": value for index, value in enumerate(reserved, 1)}
                 return tf.raw_ops.FusedBatchNormGradV3(y_backprop=inner, x=inputs, **options, **spaces)[:3]
 
-            outputs = on_cpu.with_sigmoid(_swish, normal)
+            outputs = on_cpu.with_sigmoid(on_cpu.swish, normal)
             pooled = [tf.reduce_mean(outputs, [1, 2])] if pool else []
             return (outputs, *pooled), gradient
 
@@ -127,6 +127,20 @@ class BatchNormalization(tf.keras.layers.Layer):
         if on_cpu.is_large(outputs):
             forward.again[outputs.ref()] = again
         return outputs, pooled[0] if pool else None
+
+    def expand_and_swish(self, inputs: tf.Tensor, kernel: tf.Tensor, forward: ForwardPass) -> tf.Tensor:
+        """Swish of a convolution of single pixels normalised by its own statistics, which `forward` receives.
+
+        Args:
+          inputs: float32 [B, H, W, C] for which `cpu_expansion.pays`.
+          kernel: float32 [1, 1, C, C'].
+        """
+        parameters = self.gamma.read_value(), self.beta.read_value()
+        result = cpu_expansion.expansion(inputs, tf.squeeze(kernel, [0, 1]), *parameters, epsilon=BATCH_NORM_EPSILON)
+        forward.statistics += [(self.moving_mean, result.mean), (self.moving_variance, result.variance)]
+        if on_cpu.is_large(result.outputs):
+            forward.again[result.outputs.ref()] = result.again
+        return result.outputs
 
     def _normalize_locally(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
@@ -172,19 +186,12 @@ def _scale_and_offset(
     return scale, beta - mean * scale
 
 
-_Sigmoid = Callable[[tf.Tensor], tf.Tensor]
-
-
-def _swish(sigmoid: _Sigmoid, inputs: tf.Tensor) -> tf.Tensor:
-    return inputs * sigmoid(inputs)
-
-
-def _normalized_swish(sigmoid: _Sigmoid, inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    return tf.cast(_swish(sigmoid, tf.cast(inputs, tf.float32) * scale + offset), inputs.dtype)
+def _normalized_swish(sigmoid: on_cpu.Sigmoid, inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    return tf.cast(on_cpu.swish(sigmoid, tf.cast(inputs, tf.float32) * scale + offset), inputs.dtype)
 
 
 def _swish_gradient(
-    sigmoid: _Sigmoid,
+    sigmoid: on_cpu.Sigmoid,
     upstream: tf.Tensor,
     inputs: tf.Tensor,
     scale: tf.Tensor,
@@ -198,8 +205,7 @@ def _swish_gradient(
     if of_pooled is not None:
         upstream += of_pooled[:, tf.newaxis, tf.newaxis]
     values = tf.cast(inputs, tf.float32) * scale + offset
-    gate = sigmoid(values)
-    return tf.cast(tf.cast(upstream, tf.float32) * gate * (1.0 + values * (1.0 - gate)), upstream.dtype)
+    return tf.cast(on_cpu.swish_gradient(sigmoid, tf.cast(upstream, tf.float32), values), upstream.dtype)
 
 
 def normalized(
@@ -218,8 +224,11 @@ def normalized(
     In inference the norm is a part of the kernel.
     """
     if forward is not None and norm.takes_batch_statistics(forward):
+        is_local = forward.cross_replica_mean is None
+        if activate and is_local and gate is None and _expands(convolution, inputs):
+            return norm.expand_and_swish(inputs, convolution.kernel, forward)
         convolved = _convolved(convolution, inputs, gate, forward)
-        if activate and forward.cross_replica_mean is None:
+        if activate and is_local:
             return norm.normalize_and_swish(convolved, forward, pool=False)[0]
         outputs = norm(convolved, forward=forward)
         return tf.nn.silu(outputs) if activate else outputs
@@ -251,8 +260,14 @@ def normalized_and_pooled(
     return features, tf.reduce_mean(features, [1, 2])
 
 
-def _swish_of_sum(sigmoid: _Sigmoid, inputs: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    return _swish(sigmoid, tf.nn.bias_add(inputs, offset))
+def _expands(convolution: tf.keras.layers.Conv2D, inputs: tf.Tensor) -> bool:
+    """Whether a convolution and its batch norm are better computed as one in training."""
+    is_depthwise = isinstance(convolution, tf.keras.layers.DepthwiseConv2D)
+    return not is_depthwise and convolution.kernel_size == (1, 1) and cpu_expansion.pays(inputs, convolution.filters)
+
+
+def _swish_of_sum(sigmoid: on_cpu.Sigmoid, inputs: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    return on_cpu.swish(sigmoid, tf.nn.bias_add(inputs, offset))
 
 
 def _convolved(

@@ -15,6 +15,8 @@ from compilation import compiled
 
 # Computes an activation again once the tensor that it is given is there.
 Again = Callable[[tf.Tensor], tf.Tensor]
+# As TensorFlow computes it, or XLA.
+Sigmoid = Callable[[tf.Tensor], tf.Tensor]
 
 # Smaller tensors are not worth what XLA takes to compile their loop.
 FUSED_ELEMENTS = 1 << 18
@@ -93,6 +95,17 @@ def _pays(tensor: tf.Tensor) -> bool:
 def sigmoid(inputs: tf.Tensor) -> tf.Tensor:
     """Sigmoid as XLA computes it fastest: its own takes an exponential and a division, in 1.4 times the time."""
     return 0.5 * tf.tanh(0.5 * inputs) + 0.5
+
+
+def swish(sigmoid: Sigmoid, inputs: tf.Tensor) -> tf.Tensor:
+    """Swish, for `with_sigmoid`."""
+    return inputs * sigmoid(inputs)
+
+
+def swish_gradient(sigmoid: Sigmoid, upstream: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
+    """The gradient by inputs of their swish, whose gradient is `upstream`; for `with_sigmoid`."""
+    gate = sigmoid(inputs)
+    return upstream * gate * (1.0 + inputs * (1.0 - gate))
 
 
 @functools.cache
