@@ -320,7 +320,8 @@ def _run_block(
         inner = dataclasses.replace(forward, statistics=[], again={})
         outputs = block(inputs, forward=inner, noise=noise)
         moving[:] = [variable for variable, _ in inner.statistics]
-        return (outputs, *[value for _, value in inner.statistics])
+        # Their gradient is zero, which would be carried back through the batch norms all the same.
+        return (outputs, *[tf.stop_gradient(value) for _, value in inner.statistics])
 
     outputs, *statistics = run(features)
     forward.statistics += list(zip(moving, statistics))
