@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,7 +14,7 @@ from flags import build
 from flags.config import OptimizerConfig
 from tests.flags.parsing import parsed
 from training.state import TrainingState
-from training.step import TrainingStep
+from training.step import Batch, TrainingStep
 
 STEPS = 3
 LOSS = "loss"
@@ -21,17 +23,23 @@ CONFIG = ModelConfig("efficientnet-b0", 4, small_image_model=True, width_coeffic
 
 def train(rematerialise: bool, bfloat16: bool = False) -> tuple[list[dict[str, float]], dict[str, np.ndarray]]:
     """Metrics of every step, and all variables after the last one; dropout and stochastic depth are on."""
-    model = EfficientNet(CONFIG, seed=1, bfloat16=bfloat16)
-    state = TrainingState(model)
-    optimizer = OptimizerConfig(STEPS, 64, 1, base_learning_rate=0.1)
-    step = tf.function(TrainingStep(state, optimizer, seed=2, rematerialise=rematerialise).__call__, autograph=False)
+    state = TrainingState(EfficientNet(CONFIG, seed=1, bfloat16=bfloat16))
+    step = compiled_step(state, rematerialise)
     generator = np.random.default_rng(3)
     metrics = []
     for _ in range(STEPS):
-        images = generator.integers(0, 256, [6, 16, 16, 3]).astype(np.float32)
-        batch = {"labeled": {"image": tf.constant(images), "label": tf.constant([0, 1, 2, 3, 0, 1])}}
-        metrics.append({name: float(value) for name, value in step(batch).items()})
+        metrics.append({name: float(value) for name, value in step(batch_of(generator)).items()})
     return metrics, {name: variable.numpy() for name, variable in state.named_variables().items()}
+
+
+def compiled_step(state: TrainingState, rematerialise: bool) -> Any:
+    optimizer = OptimizerConfig(STEPS, 64, 1, base_learning_rate=0.1)
+    return tf.function(TrainingStep(state, optimizer, seed=2, rematerialise=rematerialise).__call__, autograph=False)
+
+
+def batch_of(generator: np.random.Generator) -> Batch:
+    images = generator.integers(0, 256, [6, 16, 16, 3]).astype(np.float32)
+    return {"labeled": {"image": tf.constant(images), "label": tf.constant([0, 1, 2, 3, 0, 1])}}
 
 
 def test_the_trajectory_is_the_same_with_noise_on():
@@ -42,6 +50,14 @@ def test_the_trajectory_is_the_same_with_noise_on():
     assert kept[1].keys() == recomputed[1].keys()
     for name, value in kept[1].items():
         np.testing.assert_allclose(recomputed[1][name], value, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(value).max()))
+
+
+def test_a_batch_norm_has_one_gradient():
+    """And none of its statistics, which is zero but takes as much memory and time."""
+    state = TrainingState(EfficientNet(CONFIG, seed=1))
+    graph = compiled_step(state, True).get_concrete_function(batch_of(np.random.default_rng(3))).graph
+    gradients = [operation for operation in graph.get_operations() if operation.type == "FusedBatchNormGradV3"]
+    assert len(gradients) == len(state.model.batch_norms())
 
 
 def test_it_runs_in_bfloat16():
