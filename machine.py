@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
-from collections.abc import Iterator
+import pathlib
 
-# Options of glibc's mallopt; the threshold rises to 32 MiB by itself.
-_ARENAS, _MMAP_THRESHOLD = -8, -3
-_LARGE, _HIGHEST_THRESHOLD = 2 << 20, 32 << 20
+# With one of them TensorFlow takes oneDNN's kernels, and what allocates memory for them, unless told otherwise.
+_INSTRUCTIONS_OF_ONEDNN = {"avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16"}
+_CPUINFO = pathlib.Path("/proc/cpuinfo")
 
 
 def cores() -> int:
@@ -17,20 +15,21 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@contextlib.contextmanager
-def memory_kept_small() -> Iterator[None]:
-    """Has glibc return freed blocks of 2 MiB and more to the system, and threads share arenas; the latter for good.
-
-    Otherwise it keeps what is freed, in an arena for each thread, where crops of every size cut up what batches leave: a
-    training's memory grew by 58 MiB in 19,000 steps. Without glibc nothing happens.
-    """
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if set_option is None:
-        yield
-        return
-    set_option(_ARENAS, max(1, cores() // 2))
-    set_option(_MMAP_THRESHOLD, _LARGE)
+def memory() -> int:
+    """Bytes of this machine's memory; 0 where it does not say."""
     try:
-        yield
-    finally:
-        set_option(_MMAP_THRESHOLD, _HIGHEST_THRESHOLD)
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+def has_onednn() -> bool:
+    """Whether TensorFlow computes by oneDNN on this machine's CPU."""
+    asked = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "").lower()
+    if asked:
+        return asked in ("1", "true")
+    try:
+        lines = _CPUINFO.read_text().splitlines()
+    except OSError:
+        return False
+    return any(_INSTRUCTIONS_OF_ONEDNN.intersection(line.split()) for line in lines if line.startswith("flags"))

@@ -40,6 +40,7 @@ def main(argv: list[str]) -> int:
         if len(argv) > 1:
             raise errors.UserError(f"got the argument {argv[1]!r}, expected flags alone, as --name=value")
         startup.quieten()
+        startup.reuse_memory()
         remote.check_reachable(flags)
         build_config, module, function = MODES[flags.mode]
         config = build_config(flags)

@@ -32,6 +32,7 @@ import tensorflow as tf
 from PIL import Image
 
 import machine
+import startup
 from benchmarks import bench_machine, timm_peers
 from data import records, streams
 from data.config import AugmentConfig, DataConfig
@@ -47,7 +48,8 @@ USUAL = "tf.data without RandAugment"
 
 def main() -> None:
     arguments = _arguments()
-    with tempfile.TemporaryDirectory() as folder, machine.memory_kept_small():  # as training does
+    startup.reuse_memory()  # as main.py does
+    with tempfile.TemporaryDirectory() as folder:
         jpegs = make_jpegs(arguments.images)
         write_jpegs(folder, jpegs)
         pipelines: dict[str, Iterable[Any]] = {

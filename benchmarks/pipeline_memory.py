@@ -27,7 +27,7 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
-import machine
+import startup
 from benchmarks import bench_machine, input_pipeline
 from data import prepare, records, streams
 from data.config import DataConfig
@@ -42,7 +42,8 @@ TARGET_GROWTH_MIB = 8.0
 
 def main() -> None:
     arguments = _arguments()
-    with tempfile.TemporaryDirectory(dir=arguments.dir) as folder, machine.memory_kept_small():
+    startup.reuse_memory()  # as main.py does
+    with tempfile.TemporaryDirectory(dir=arguments.dir) as folder:
         stream = input_pipeline.jpeg_stream(folder) if arguments.jpegs else training_stream(folder)
         batches = iter(stream)
         next(batches)

@@ -26,7 +26,7 @@ os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
 import numpy as np
 import tensorflow as tf
 
-import machine
+import startup
 from benchmarks import bench_machine, timm_peers, turns
 from benchmarks.input_pipeline import make_jpegs
 from data import records
@@ -45,11 +45,11 @@ REPORTED = "the release: 10.2 images/s, timm's step 12.5, keras.applications' 18
 def main() -> None:
     arguments = _arguments()
     if arguments.ours:
-        with machine.memory_kept_small():  # as training does
-            turn = ours(arguments.ours, arguments.steps)
-            if not arguments.memory_alone:
-                return turns.serve(turn)
-            turn(0.0)
+        startup.reuse_memory()  # as main.py does
+        turn = ours(arguments.ours, arguments.steps)
+        if not arguments.memory_alone:
+            return turns.serve(turn)
+        turn(0.0)
         return print(bench_machine.peak_gib())
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(dir=arguments.dir))

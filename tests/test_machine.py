@@ -1,88 +1,45 @@
-"""What the memory allocator does, in processes of their own: it depends on all that a process has done."""
+"""What is known of the machine before TensorFlow is imported is what TensorFlow then does."""
 
 from __future__ import annotations
 
-import ctypes
-import json
-import pathlib
+import os
 import subprocess
 import sys
+from typing import Optional
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
-LARGE = 4 << 20
-SCRIPT = """
-import contextlib, ctypes, json, tempfile, threading
 import machine
 
-libc = ctypes.CDLL(None)
-libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-libc.free.argtypes = [ctypes.c_void_p]
-libc.fopen.restype, libc.fclose.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-libc.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
-
-
-def state():
-    with tempfile.NamedTemporaryFile() as file:
-        stream = libc.fopen(file.name.encode(), b"w")
-        libc.malloc_info(0, stream)
-        libc.fclose(stream)
-        text = file.read()
-    mapped = text.rpartition(b'<total type="mmap" count="')[2].partition(b'size="')[2].partition(b'"')[0]
-    return int(mapped), text.count(b"<heap nr=")
-
-
-def mapped(size):
-    before = state()[0]
-    block = libc.malloc(size)
-    after = state()[0]
-    libc.free(block)
-    return after - before
-
-
-def arenas_of_threads():
-    held = threading.Barrier(4)
-
-    def hold():
-        block = libc.malloc(1 << 16)
-        held.wait()
-        libc.free(block)
-
-    threads = [threading.Thread(target=hold) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return state()[1]
-
-
-libc.free(libc.malloc(30 << 20))  # which raises the threshold
-found = {}
-machine.cores = lambda: 4
-try:
-    with machine.memory_kept_small() if KEPT else contextlib.nullcontext():
-        found.update({"mapped": mapped(LARGE), "small": mapped(1 << 20), "arenas": arenas_of_threads()})
-        raise ZeroDivisionError
-except ZeroDivisionError:
-    libc.free(libc.malloc(30 << 20))  # which raises the threshold that glibc begins with
-    found["mapped after"] = mapped(LARGE)
-print(json.dumps(found))
+SCRIPT = """
+import machine
+from tensorflow.python.util import _pywrap_util_port
+print(machine.has_onednn(), _pywrap_util_port.IsMklEnabled())
 """
 
 
-def _found(kept_small: bool) -> dict[str, int]:
-    script = SCRIPT.replace("LARGE", str(LARGE)).replace("KEPT", str(kept_small))
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+@pytest.mark.parametrize("asked", [None, "0", "1", "false", "true"])
+def test_onednn_is_where_tensorflow_has_it(asked: Optional[str]) -> None:
+    variables = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    variables["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    if asked is not None:
+        variables["TF_ENABLE_ONEDNN_OPTS"] = asked
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=variables, capture_output=True, text=True, check=True)
+    ours, theirs = done.stdout.split()
+    assert ours == theirs
 
 
-def test_large_blocks_are_returned_and_threads_share_arenas_while_memory_is_kept_small():
-    if not hasattr(ctypes.CDLL(None), "malloc_info"):
-        pytest.skip("not glibc")
-    found = _found(kept_small=True)
-    assert found["mapped"] >= LARGE
-    assert found["small"] == found["mapped after"] == 0
-    assert found["arenas"] == 2
-    assert _found(kept_small=False)["arenas"] > 2
+@pytest.mark.parametrize(
+    ("flags", "has"), [("fpu avx2 fma", False), ("fpu avx512f avx512_vnni", True), ("avx_vnni", True)]
+)
+def test_it_is_seen_from_the_processor(tmp_path, monkeypatch, flags: str, has: bool) -> None:
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nmodel name : avx512_vnni\nflags : {flags}\n")
+    monkeypatch.setattr(machine, "_CPUINFO", tmp_path / "cpuinfo")
+    assert machine.has_onednn() == has
+    monkeypatch.setattr(machine, "_CPUINFO", tmp_path / "none")
+    assert not machine.has_onednn()
+
+
+def test_memory_is_at_least_what_this_process_has() -> None:
+    assert machine.memory() == 0 or machine.memory() > 1 << 28

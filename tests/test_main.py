@@ -72,7 +72,23 @@ def start(monkeypatch, function, *arguments):
     monkeypatch.setattr(absl_flags, "FLAGS", parsed(*arguments))
     monkeypatch.setattr(main.startup, "imported", import_module)
     monkeypatch.setattr(main.startup, "quieten", lambda: None)
+    monkeypatch.setattr(main.startup, "reuse_memory", lambda: None)
     return main.main(["main.py"]), asked
+
+
+def test_memory_is_seen_to_before_tensorflow_is_imported(monkeypatch):
+    order = []
+
+    def import_module(name):
+        order.append(name)
+        return types.SimpleNamespace(prepare=lambda config: None)
+
+    monkeypatch.setattr(absl_flags, "FLAGS", parsed("--mode=prepare", *PARTS["prepare"]))
+    monkeypatch.setattr(main.startup, "imported", import_module)
+    monkeypatch.setattr(main.startup, "quieten", lambda: None)
+    monkeypatch.setattr(main.startup, "reuse_memory", lambda: order.append("memory"))
+    assert main.main(["main.py"]) == 0
+    assert order == ["memory", "data.prepare"]
 
 
 @pytest.mark.parametrize("mode", definitions.MODES)

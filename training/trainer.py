@@ -11,7 +11,6 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-import machine
 from data import records, streams
 from data.unreadable import Unreadable
 from efficientnet.cpu_inference import MANY_IMAGES
@@ -40,14 +39,13 @@ def run(config: TrainConfig) -> Optional[dict[str, Any]]:
     Raises:
       UserError: bad data, a checkpoint of another network, a loss that is not a number.
     """
-    with machine.memory_kept_small():
-        strategy = strategies.make_strategy(config.device)
-        with strategy.scope():
-            trainer = Trainer(config, strategy)
-        if config.train:
-            trainer.train()
-        elif config.evaluate:
-            trainer.evaluate()
+    strategy = strategies.make_strategy(config.device)
+    with strategy.scope():
+        trainer = Trainer(config, strategy)
+    if config.train:
+        trainer.train()
+    elif config.evaluate:
+        trainer.evaluate()
     return trainer.last_evaluation
 
 
