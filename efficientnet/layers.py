@@ -294,15 +294,17 @@ def depthwise_convolution(
     def run(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             options = {"out_backprop": upstream, "strides": strides}
-            by_inputs = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
-                input_sizes=tf.shape(inputs), filter=kernel, padding="SAME", **options
-            )
             by_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
                 input=inputs if again is None else again(upstream),
                 filter_sizes=tf.shape(kernel),
                 **on_cpu.padding_of_filter_gradient(inputs.shape, size, strides[1]),
                 **options,
             )
+            # One after the other where they are large: what is computed again is gone before the next is there.
+            with tf.control_dependencies([] if again is None else [by_kernel]):
+                by_inputs = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+                    input_sizes=tf.shape(inputs), filter=kernel, padding="SAME", **options
+                )
             return by_inputs, by_kernel
 
         return tf.nn.depthwise_conv2d(inputs, kernel, strides, "SAME"), gradient
