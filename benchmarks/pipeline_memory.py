@@ -12,6 +12,7 @@ first tenth of the steps warms up: buffers fill, allocators find their size. Aft
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -75,7 +76,8 @@ def _arguments() -> argparse.Namespace:
 
 def training_stream(folder: str) -> tf.data.Dataset:
     """The stream of a student of the digits task, whose shards are written to `folder`."""
-    prepare.prepare(PrepareConfig("digits", folder, 200, num_test_images=200, num_shards=4))
+    with contextlib.redirect_stdout(sys.stderr):
+        prepare.prepare(PrepareConfig("digits", folder, 200, num_test_images=200, num_shards=4))
     write_filtered(f"{folder}/unlabeled", f"{folder}/filtered")
     data = DataConfig(
         task=TASKS["digits"],
@@ -103,7 +105,7 @@ def measure(batches: Iterator[Any], steps: int) -> dict[str, Any]:
     """Resident memory while `steps` batches are drawn, after a tenth as many (at least 200) that do not count.
 
     `growth_mib` is the trend (least squares over SAMPLES samples) from the first step to the last, so that a single
-    allocation more or less at the end does not decide.
+    allocation more or less at the end does not decide. `resident_mib` has the samples, evenly spaced, both ends included.
     """
     _draw(batches, max(200, steps // 10))
     each = max(1, steps // SAMPLES)
@@ -118,6 +120,7 @@ def measure(batches: Iterator[Any], steps: int) -> dict[str, Any]:
         "resident_mib_last": round(sizes[-1], 1),
         "resident_mib_most": round(max(sizes), 1),
         "growth_mib": round(slope * (len(sizes) - 1), 2),
+        "resident_mib": [round(size, 1) for size in sizes],
     }
 
 
