@@ -6,10 +6,13 @@ Measured on x86-64 with TensorFlow 2.15 (docs/performance.md, Training).
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
+import numpy as np
 import tensorflow as tf
+from numpy.polynomial import Chebyshev, Polynomial
 
 from compilation import compiled
 
@@ -22,6 +25,8 @@ Sigmoid = Callable[[tf.Tensor], tf.Tensor]
 FUSED_ELEMENTS = 1 << 18
 # Activations from 16 MiB on are most of what a training step holds, and there are few of them to compute again.
 RECOMPUTED_ELEMENTS = 1 << 22
+# Coefficients of 2^x for x within 0.5, the highest first: 2e-9 from it, where float32 has 6e-8.
+_POWERS_OF_2 = Chebyshev.interpolate(np.exp2, 6, domain=[-0.5, 0.5]).convert(kind=Polynomial).coef[::-1].tolist()
 
 
 def on_cpu() -> bool:
@@ -79,11 +84,11 @@ def with_sigmoid(function: Callable[..., tf.Tensor], *inputs: tf.Tensor) -> tf.T
     """`elementwise` of a function whose first argument is sigmoid: it receives the fastest one."""
     if not _pays(inputs[0]):
         return function(tf.nn.sigmoid, *inputs)
-    return elementwise(_with_tanh(function), *inputs)
+    return elementwise(_with_own(function), *inputs)
 
 
 @functools.cache
-def _with_tanh(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+def _with_own(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
     return functools.partial(function, sigmoid)
 
 
@@ -92,9 +97,21 @@ def _pays(tensor: tf.Tensor) -> bool:
     return elements is not None and elements >= FUSED_ELEMENTS and on_cpu()
 
 
-def sigmoid(inputs: tf.Tensor) -> tf.Tensor:
-    """Sigmoid as XLA computes it fastest: its own takes an exponential and a division, in 1.4 times the time."""
-    return 0.5 * tf.tanh(0.5 * inputs) + 0.5
+@tf.custom_gradient
+def sigmoid(inputs: tf.Tensor) -> Any:
+    """Sigmoid as XLA computes it fastest: 1 / (1 + 2^t), computed in float32, in fewer instructions than its own.
+
+    2^t is 2^n, made of an exponent's bits, times a polynomial of what t is beside the whole number n, within 0.5.
+    """
+    # Not `clip_by_value`, in XLA's place of which NaN becomes a number.
+    power = tf.maximum(tf.maximum(tf.cast(inputs, tf.float32), -88.0) * -math.log2(math.e), -126.0)
+    whole = tf.round(power)
+    rest = power - whole
+    fraction = functools.reduce(lambda total, factor: total * rest + factor, _POWERS_OF_2, tf.zeros([]))
+    # So much added, a float32's lowest bits are those of the whole number and the exponent's bias.
+    exponent = tf.bitwise.left_shift(tf.bitcast(whole + (1.5 * 2.0**23 + 127), tf.int32), 23)
+    outputs = tf.cast(1.0 / (1.0 + fraction * tf.bitcast(exponent, tf.float32)), inputs.dtype)
+    return outputs, lambda upstream: upstream * outputs * (1.0 - outputs)
 
 
 def swish(sigmoid: Sigmoid, inputs: tf.Tensor) -> tf.Tensor:
