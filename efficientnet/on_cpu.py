@@ -103,7 +103,7 @@ def sigmoid(inputs: tf.Tensor) -> Any:
 
     2^t is 2^n, made of an exponent's bits, times a polynomial of what t is beside the whole number n, within 0.5.
     """
-    # Not `clip_by_value`, in XLA's place of which NaN becomes a number.
+    # Not `clip_by_value`, of which XLA makes an operation that loses NaN.
     power = tf.maximum(tf.maximum(tf.cast(inputs, tf.float32), -88.0) * -math.log2(math.e), -126.0)
     whole = tf.round(power)
     rest = power - whole
