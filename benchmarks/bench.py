@@ -86,7 +86,7 @@ def measure(name: str, results: str) -> bool:
 
 
 def parse(printed: str) -> dict[str, Any] | None:
-    """The JSON object that a script printed last; what our code says before it (a line on what was prepared) is skipped."""
+    """The JSON object that a script printed last; what a library says before it is skipped."""
     lines = printed.splitlines(keepends=True)
     for start in (number for number, line in enumerate(lines) if line.startswith("{")):
         try:

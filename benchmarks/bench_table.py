@@ -190,8 +190,8 @@ def _scaling(found: dict[str, Any]) -> Row:
 
 
 def _pipeline_memory(found: dict[str, Any]) -> Row:
-    first = found["resident_mib_first"]
-    lines = {"at the first step": first, "at the last step": found["resident_mib_last"]}
+    first, *_, last = found["resident_mib"]
+    lines = {"at the first step": first, "at the last step": last}
     return Row(
         title=f"Resident memory of the input pipeline over {found['steps']:,} steps",
         unit="MiB",

@@ -116,9 +116,6 @@ def measure(batches: Iterator[Any], steps: int) -> dict[str, Any]:
     slope = np.polyfit(np.arange(len(sizes)), sizes, 1)[0]
     return {
         "steps": steps // each * each,
-        "resident_mib_first": round(sizes[0], 1),
-        "resident_mib_last": round(sizes[-1], 1),
-        "resident_mib_most": round(max(sizes), 1),
         "growth_mib": round(slope * (len(sizes) - 1), 2),
         "resident_mib": [round(size, 1) for size in sizes],
     }
@@ -135,12 +132,13 @@ def resident_mib() -> float:
 
 
 def _table(result: dict[str, Any]) -> str:
+    sizes = result["resident_mib"]
     return "\n".join(
         (
             result["machine"],
             f"{result['steps']:,} steps of {result['images_of_a_step']} images in {result['seconds']} s",
-            f"resident MiB: {result['resident_mib_first']} first, {result['resident_mib_last']} last, "
-            f"{result['resident_mib_most']} at most; trend {result['growth_mib']:+.2f} (at most {result['target_mib']:g} wanted)",
+            f"resident MiB: {sizes[0]} first, {sizes[-1]} last, {max(sizes)} at most; "
+            f"trend {result['growth_mib']:+.2f} (at most {result['target_mib']:g} wanted)",
         )
     )
 

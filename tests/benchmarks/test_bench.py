@@ -48,8 +48,7 @@ def runs(*seconds):
 def memory(growth):
     return {
         "steps": 2000,
-        "resident_mib_first": 600.0,
-        "resident_mib_last": 600.0 + growth,
+        "resident_mib": [600.0, 600.0 + growth],
         "growth_mib": growth,
         "target_mib": 8.0,
     }
