@@ -5,8 +5,10 @@
     python -m benchmarks.pipeline_memory --steps=20000 --jpegs
 
 The batches are those of a student: labeled and pseudo-labeled digits of 16 pixels, both with RandAugment, files shuffled, a new
-segment every 100 steps; or with --jpegs those of `benchmarks.input_pipeline`, 32 crops of 224 pixels with RandAugment. The
-first tenth of the steps warms up: buffers fill, allocators find their size. After it nothing may grow with the steps.
+segment every 100 steps; or with --jpegs those of `benchmarks.input_pipeline`, 32 crops of 224 pixels with RandAugment. They are
+drawn as fast as they come, so that buffers are empty, but a hundred times in a run nothing is drawn until all are full, as they
+are in training, whose network is slower. The first tenth of the steps warms up: allocators find their size. After it nothing
+may grow with the steps.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from flags.config import PrepareConfig
 LABELED_BATCH, UNLABELED_BATCH = 4, 8
 STEPS_OF_A_SEGMENT = 100
 SAMPLES = 100
+STEPS_TO_FILL = 8  # how many steps' time it takes until all buffers are full
 TARGET_GROWTH_MIB = 8.0
 
 
@@ -107,8 +110,9 @@ def measure(batches: Iterator[Any], steps: int) -> dict[str, Any]:
     `growth_mib` is the trend (least squares over SAMPLES samples) from the first step to the last, so that a single
     allocation more or less at the end does not decide. `resident_mib` has the samples, evenly spaced, both ends included.
     """
-    _draw(batches, max(200, steps // 10))
     each = max(1, steps // SAMPLES)
+    for _ in range(max(200, steps // 10) // each):
+        _draw(batches, each)
     sizes = [resident_mib()]
     for _ in range(steps // each):
         _draw(batches, each)
@@ -122,8 +126,11 @@ def measure(batches: Iterator[Any], steps: int) -> dict[str, Any]:
 
 
 def _draw(batches: Iterable[Any], steps: int) -> None:
+    """Draws batches, then waits until buffers are full."""
+    begun = time.monotonic()
     for _, batch in zip(range(steps), batches):
         tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
+    time.sleep(STEPS_TO_FILL / steps * (time.monotonic() - begun))
 
 
 def resident_mib() -> float:

@@ -17,8 +17,8 @@ from compilation import compiled, rounded
 
 STEPS = 1024  # of the table, from one pixel to the next
 CHUNK = 512  # values of a row that are computed at once
-LIMIT = 2**30  # bytes of crops that are resized at once, which int32 counts
-PARTS = 4  # of the sizes that an image may be filled up to, from one power of two to the next
+LIMIT = 2**30  # bytes of images that are joined, which int32 counts
+SIZES = 7  # of joined images: what the largest ones take, half of it, a quarter and so on
 _ANY = [-1]
 
 
@@ -37,13 +37,8 @@ def _widest(size: int) -> int:
 
 
 def pack(image: tf.Tensor) -> tf.Tensor:
-    """An image, uint8 [h, w, 3], as a variant [], of which images of different sizes make a batch.
-
-    It is filled up, because what waits for its batch should have few different sizes: freed memory is used again then.
-    """
-    values = tf.reshape(image, [-1])
-    count = tf.size(values)
-    return _one(tf.concat([values, tf.zeros([_capacity(count, PARTS) - count], tf.uint8)], 0))
+    """An image, uint8 [h, w, 3], as a variant [], of which images of different sizes make a batch."""
+    return _one(tf.reshape(image, [-1]))
 
 
 def _one(values: tf.Tensor) -> tf.Tensor:
@@ -66,16 +61,38 @@ def _joined(lists: list[tf.Tensor]) -> tf.Tensor:
 
 
 def window(image: tf.Tensor, left: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """What tells `resize_crops` which columns of a packed image, uint8 [h, w, 3], are the crop: int32 [4]."""
+    """What tells which columns of a packed image, uint8 [h, w, 3], are the crop, and how long it is: int32 [4]."""
     shape = tf.shape(image)
     return tf.stack([shape[0], width, left, shape[1]])
 
 
-def resize_crops(images: tf.Tensor, windows: tf.Tensor, mirrored: Optional[tf.Tensor], size: int) -> tf.Tensor:
-    """Resizes, mirrors, clips to 0..255 and truncates.
+def join(images: tf.Tensor, windows: tf.Tensor, size: int) -> tuple[tf.Tensor, ...]:
+    """Images one after the other, filled up to one of few lengths: what is freed is used again, and XLA compiles for each length.
 
     Args:
       images: variant [N], each of `pack`, whose `fits` is true; N at least 1.
+      windows: int32 [N, 4], each of `window`.
+      size: what they are resized to, pixels of a side.
+
+    Returns:
+      uint8 [...], or as many of them as it takes where one would be longer than `LIMIT`.
+    """
+    lists, joined = tf.unstack(images), []
+    for part in _parts(len(lists), size):
+        here = lists[part]
+        used = tf.reduce_sum(_lengths(windows[part]))
+        rest = _capacity(used, len(here) * _largest(size)) - used
+        joined.append(_joined([*here, _one(tf.zeros([rest], tf.uint8))]))
+    return tuple(joined)
+
+
+def resize_crops(
+    joined: tuple[tf.Tensor, ...], windows: tf.Tensor, mirrored: Optional[tf.Tensor], size: int
+) -> tf.Tensor:
+    """Resizes, mirrors, clips to 0..255 and truncates.
+
+    Args:
+      joined: N images, of `join` for the same `size`.
       windows: int32 [N, 4], each of `window`: the crop of each image.
       mirrored: bool [N], which ones are mirrored; None for none.
       size: S, pixels of a side.
@@ -85,32 +102,32 @@ def resize_crops(images: tf.Tensor, windows: tf.Tensor, mirrored: Optional[tf.Te
     """
     if mirrored is None:
         mirrored = tf.zeros(tf.shape(windows)[:1], tf.bool)
-    # Twice, because they are filled up.
-    lists, at_once = tf.unstack(images), max(1, LIMIT // (2 * _largest(size)))
-    parts = [
-        _resized(
-            lists[begin : begin + at_once], windows[begin : begin + at_once], mirrored[begin : begin + at_once], size
-        )
-        for begin in range(0, len(lists), at_once)
-    ]
-    return tf.reshape(tf.concat(parts, 0) if len(parts) > 1 else parts[0], [-1, size, size, 3])
+    resized = []
+    for values, part in zip(joined, _parts(windows.shape[0], size)):
+        # Not in what is compiled: XLA would multiply by the reciprocal.
+        scales = tf.cast(windows[part, :2], tf.float32) / float(size)
+        begins = tf.cumsum(_lengths(windows[part]), exclusive=True)
+        resized.append(_loop(size)(values, begins, windows[part], scales, mirrored[part]))
+    return tf.reshape(tf.concat(resized, 0) if len(resized) > 1 else resized[0], [-1, size, size, 3])
 
 
-def _resized(images: list[tf.Tensor], windows: tf.Tensor, mirrored: tf.Tensor, size: int) -> tf.Tensor:
-    lengths = _capacity(3 * windows[:, 0] * windows[:, 3], PARTS)
-    used = tf.reduce_sum(lengths)
-    # A last chunk may read past the last row. XLA compiles for each length once, and batches differ in length.
-    values = _joined([*images, _one(tf.zeros([_capacity(used + CHUNK, 2) - used], tf.uint8))])
-    # Not in what is compiled: XLA would multiply by the reciprocal.
-    scales = tf.cast(windows[:, :2], tf.float32) / float(size)
-    return _loop(size)(values, tf.cumsum(lengths, exclusive=True), windows, scales, mirrored)
+def _parts(count: int, size: int) -> list[slice]:
+    """Which of `count` images are joined."""
+    at_once = max(1, LIMIT // _largest(size))
+    return [slice(begin, begin + at_once) for begin in range(0, count, at_once)]
 
 
-def _capacity(count: tf.Tensor, parts: int) -> tf.Tensor:
-    """The next of 1,024 or more: powers of two with `parts` equal steps from one to the next."""
-    steps = [2**k // parts * part for k in range(10, 30) for part in range(parts, 2 * parts)]
-    steps = tf.constant([*steps, 2**30])
-    return tf.gather(steps, tf.reshape(tf.searchsorted(steps, tf.reshape(count, [-1])), tf.shape(count)))
+def _lengths(windows: tf.Tensor) -> tf.Tensor:
+    return 3 * windows[:, 0] * windows[:, 3]
+
+
+def _capacity(count: tf.Tensor, most: int) -> tf.Tensor:
+    """The least of `SIZES` lengths with room for `count` values, of which there are at most `most`, and a chunk.
+
+    A last chunk may read past the last row.
+    """
+    lengths = tf.constant([*(most >> halved for halved in range(SIZES - 1, 0, -1)), most + CHUNK])
+    return lengths[tf.searchsorted(lengths, [count + CHUNK])[0]]
 
 
 @functools.cache

@@ -6,7 +6,7 @@ Everything random follows from the seed: the same (encoded, seed) gives the same
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 import tensorflow as tf
 
@@ -96,14 +96,15 @@ def training_image(encoded: tf.Tensor, seed: tf.Tensor, options: TrainingOptions
       float32 [S, S, 3]; 0..255, which the bicubic kernel may overshoot where RandAugment is off.
     """
     begun = begin_training_image(encoded, seed, options)
-    return finish_training_images({name: part[None] for name, part in begun.items()}, options)[0]
+    joined = join_training_images({name: part[None] for name, part in begun.items()}, options)
+    return tf.cast(finish_training_images(joined, options)[0], tf.float32)
 
 
 def begin_training_image(encoded: tf.Tensor, seed: tf.Tensor, options: TrainingOptions) -> dict[str, tf.Tensor]:
     """The part of `training_image` that is done image by image: all decoding and drawing.
 
     Returns:
-      what `finish_training_images` takes, of one image: "image", uint8 or float32 [S, S, 3], or "packed" and "window", and draws.
+      what `join_training_images` takes, of one image: "image", uint8 or float32 [S, S, 3], or "packed" and "window", and draws.
     """
     size, augment = options.image_size, options.augment
     if options.remove_aug:
@@ -142,29 +143,45 @@ def _to_uint8(image: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(image, 0.0, 255.0), tf.uint8)
 
 
-def finish_training_images(begun: dict[str, tf.Tensor], options: TrainingOptions) -> tf.Tensor:
-    """The part of `training_image` that is done for many images at once.
+def join_training_images(begun: dict[str, tf.Tensor], options: TrainingOptions) -> dict[str, Any]:
+    """Puts images of different sizes into one tensor, to be done as soon as a batch is complete: many tensors of all sizes that
+    wait for long leave memory in pieces.
 
     Args:
       begun: of `begin_training_image`, each part with N as its first axis.
       options: the same.
 
     Returns:
-      float32 [N, S, S, 3].
+      what `finish_training_images` takes.
+    """
+    if PACKED not in begun:
+        return begun
+    return {**begun, PACKED: bicubic.join(begun[PACKED], begun["window"], options.image_size)}
+
+
+def finish_training_images(joined: dict[str, Any], options: TrainingOptions) -> tf.Tensor:
+    """The part of `training_image` that is done for many images at once.
+
+    Args:
+      joined: of `join_training_images`.
+      options: the same.
+
+    Returns:
+      uint8 [N, S, S, 3]; where RandAugment is off and images are resized, float32, which the kernel may have taken beyond 0..255.
     """
     size, augment = options.image_size, options.augment
-    if PACKED in begun:
-        images = bicubic.resize_crops(begun[PACKED], begun["window"], begun.get("flipped"), size)
+    if PACKED in joined:
+        images = bicubic.resize_crops(joined[PACKED], joined["window"], joined.get("flipped"), size)
     else:
-        images = begun[IMAGE]
-    if "draws" in begun:
+        images = joined[IMAGE]
+    if "draws" in joined:
         constants = {"cutout_const": size // 8, "translate_const": size // 8} if options.small_image_model else {}
-        images = randaugment.randaugment(images, begun["draws"], augment.magnitude, augment.cutout, **constants)
-    if "hole" in begun:
-        images = randaugment.cutout(images, size // 4, randaugment.random_centers(images, begun["hole"]))
-    if "shift" in begun:
-        images = _shifted(images, begun["shift"], begun.get("flipped"))
-    return tf.cast(images, tf.float32)
+        images = randaugment.randaugment(images, joined["draws"], augment.magnitude, augment.cutout, **constants)
+    if "hole" in joined:
+        images = randaugment.cutout(images, size // 4, randaugment.random_centers(images, joined["hole"]))
+    if "shift" in joined:
+        images = _shifted(images, joined["shift"], joined.get("flipped"))
+    return images
 
 
 def _own(seed: tf.Tensor, purpose: int) -> tf.Tensor:

@@ -447,7 +447,26 @@ def training_stream(
             (unlabeled_batch, replicas, segments, pipeline),
             teacher_image_size=data.teacher_image_size if online_teacher else None,
         )
-    return tf.data.Dataset.zip(joined).prefetch(tf.data.AUTOTUNE).with_options(parallel_options())
+    # Only the next step's batches wait as float32, which takes four times the memory.
+    batches = tf.data.Dataset.zip(joined).map(
+        _as_float32, num_parallel_calls=replicas // pipeline.count, deterministic=True
+    )
+    options = parallel_options()
+    # Fused with the batch after it, the map would begin the images of several batches: at 32 a batch 115 were found waiting.
+    options.experimental_optimization.map_and_batch_fusion = False
+    return batches.with_options(options)
+
+
+def _as_float32(batches: dict[str, dict[str, tf.Tensor]]) -> dict[str, dict[str, tf.Tensor]]:
+    return tf.nest.map_structure(lambda part: tf.cast(part, tf.float32) if part.dtype == tf.uint8 else part, batches)
+
+
+def read_ahead(batches: tf.data.Dataset, replicas: int, pipeline: Pipeline) -> tf.data.Dataset:
+    """Has the next step's batches ready, one for each of this pipeline's replicas.
+
+    Not `AUTOTUNE`, which doubles its buffer each time that it has been full and then empty, and never makes it smaller.
+    """
+    return batches.prefetch(replicas // pipeline.count)
 
 
 def parallel_options() -> tf.data.Options:
@@ -456,7 +475,7 @@ def parallel_options() -> tf.data.Options:
     # To split the work on each image as well only costs time.
     options.threading.max_intra_op_parallelism = 1
     # A compiled function works in a thread of its own, and the one that called it waits.
-    options.threading.private_threadpool_size = machine.cores() + _batches_at_once()
+    options.threading.private_threadpool_size = machine.cores() + _finished_at_once()
     # To look for a better number than that of the cores takes time, and at a stream's end its thread may sleep on: 10 seconds,
     # 20, 41, before anything else happens.
     options.autotune.enabled = False
@@ -496,15 +515,18 @@ def _images(
             features[name] = preprocessing.begin_training_image(encoded, image_seed, options)
         return features
 
-    def finish(features: dict[str, Any]) -> dict[str, tf.Tensor]:
-        done = {name: preprocessing.finish_training_images(features[name], options) for name, options in begun.items()}
-        return {**features, **done}
+    def of_all(step: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+        def done(features: dict[str, Any]) -> dict[str, Any]:
+            return {**features, **{name: step(features[name], options) for name, options in begun.items()}}
 
-    dataset = parallel_map(_positions(shards, batch, segments, pipeline), begin)
-    at_once = _batches_at_once()
-    # Read ahead, so that images are begun while a batch is finished.
-    batches = dataset.batch(batch // replicas, drop_remainder=True).prefetch(at_once)
-    return batches.map(finish, num_parallel_calls=at_once, deterministic=True)
+        return done
+
+    images = parallel_map(_positions(shards, batch, segments, pipeline), begin)
+    batches = images.batch(batch // replicas, drop_remainder=True)
+    # Each reads ahead, so that images are begun while a batch is joined and others are finished.
+    join, finish = of_all(preprocessing.join_training_images), of_all(preprocessing.finish_training_images)
+    batches = batches.map(join, num_parallel_calls=_joined_at_once(), deterministic=True)
+    return batches.map(finish, num_parallel_calls=_finished_at_once(), deterministic=True)
 
 
 def parallel_map(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
@@ -512,9 +534,14 @@ def parallel_map(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.d
     return dataset.map(function, num_parallel_calls=STARTED_OF_A_CORE * machine.cores(), deterministic=True)
 
 
-def _batches_at_once() -> int:
+def _finished_at_once() -> int:
     """Batches that are finished at a time, which takes two fifths of the work."""
     return 1 + machine.cores() // 2
+
+
+def _joined_at_once() -> int:
+    """Batches that are joined at a time, which takes a twentieth of the work."""
+    return max(1, machine.cores() // 4)
 
 
 @tf.autograph.experimental.do_not_convert
@@ -558,7 +585,8 @@ def evaluation_stream(
         total = min(total, limit)
     steps = None if total is None else -(-total // (batch * replicas))
     local = replicas // pipeline.count
-    return pad_batches(dataset, batch, None if steps is None else steps * local).with_options(parallel_options())
+    batches = pad_batches(dataset, batch, None if steps is None else steps * local)
+    return read_ahead(batches, replicas, pipeline).with_options(parallel_options())
 
 
 def pad_batches(dataset: tf.data.Dataset, batch: int, count: Optional[int] = None) -> tf.data.Dataset:
@@ -570,7 +598,7 @@ def pad_batches(dataset: tf.data.Dataset, batch: int, count: Optional[int] = Non
     else:
         # One batch less one of filling completes the last batch; drop_remainder then removes what is left of it.
         padded = dataset.concatenate(filling.repeat(batch - 1))
-    return padded.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    return padded.batch(batch, drop_remainder=True)
 
 
 @tf.autograph.experimental.do_not_convert

@@ -414,8 +414,8 @@ def prediction_stream(
     dataset = tf.data.Dataset.from_tensor_slices(files).enumerate().flat_map(read)
     dataset = _whole_steps(dataset, batch, replicas, pipeline)
     dataset = streams.parallel_map(dataset, prepare)
-    dataset = dataset.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
-    return dataset.with_options(streams.parallel_options())
+    batches = streams.read_ahead(dataset.batch(batch, drop_remainder=True), replicas, pipeline)
+    return batches.with_options(streams.parallel_options())
 
 
 def noised_inputs(

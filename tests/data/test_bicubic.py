@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from data import bicubic
 
+SIZE_32 = 4 * 4 * 32 * 32 * 3  # bytes of four images of 32 pixels in float32
+
 
 def _crop(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng([seed, height, width]).integers(0, 256, (height, width, 3)).astype(np.uint8)
@@ -25,7 +27,7 @@ def _expected(crop: np.ndarray, size: int, mirrored: bool) -> np.ndarray:
 def _resized(crops: list[np.ndarray], mirrored: list[bool], size: int) -> np.ndarray:
     packed = tf.stack([bicubic.pack(tf.constant(crop)) for crop in crops])
     windows = tf.stack([bicubic.window(crop, 0, crop.shape[1]) for crop in crops])
-    return bicubic.resize_crops(packed, windows, tf.constant(mirrored), size).numpy()
+    return bicubic.resize_crops(bicubic.join(packed, windows, size), windows, tf.constant(mirrored), size).numpy()
 
 
 @given(
@@ -68,8 +70,9 @@ def test_only_some_columns_are_the_crop():
     images = [_crop(30, 40 + number) for number in range(3)]
     columns = [slice(0, 20), slice(11, 31), slice(7, 42)]
     packed = tf.stack([bicubic.pack(tf.constant(image)) for image in images])
-    windows = [bicubic.window(image, one.start, one.stop - one.start) for image, one in zip(images, columns)]
-    resized = bicubic.resize_crops(packed, tf.stack(windows), tf.constant([False, True, True]), 32).numpy()
+    windows = tf.stack([bicubic.window(image, one.start, one.stop - one.start) for image, one in zip(images, columns)])
+    joined = bicubic.join(packed, windows, 32)
+    resized = bicubic.resize_crops(joined, windows, tf.constant([False, True, True]), 32).numpy()
     for image, whole, one, mirrored in zip(resized, images, columns, [False, True, True]):
         np.testing.assert_array_equal(image, _expected(whole[:, one], 32, mirrored))
 
@@ -79,7 +82,8 @@ def test_without_mirroring_and_through_a_dataset():
     dataset = tf.data.Dataset.from_generator(lambda: crops, output_signature=tf.TensorSpec([None, None, 3], tf.uint8))
     dataset = dataset.map(lambda crop: (bicubic.pack(crop), bicubic.window(crop, 0, tf.shape(crop)[1])))
     dataset = dataset.batch(3, drop_remainder=True)
-    dataset = dataset.map(lambda packed, windows: bicubic.resize_crops(packed, windows, None, 32))
+    dataset = dataset.map(lambda packed, windows: (bicubic.join(packed, windows, 32), windows))
+    dataset = dataset.map(lambda joined, windows: bicubic.resize_crops(joined, windows, None, 32))
     images = np.concatenate(list(dataset.as_numpy_iterator()))
     np.testing.assert_array_equal(images, [_expected(crop, 32, False) for crop in crops])
 
@@ -87,7 +91,7 @@ def test_without_mirroring_and_through_a_dataset():
 def test_more_than_fits_at_once_goes_in_parts(monkeypatch):
     crops, mirrored = [_crop(30, 20 + number) for number in range(5)], [False, True, False, True, True]
     together = _resized(crops, mirrored, 32)
-    monkeypatch.setattr(bicubic, "LIMIT", 4 * 12 * 32 * 32)
+    monkeypatch.setattr(bicubic, "LIMIT", 2 * 12 * 32 * 32)
     np.testing.assert_array_equal(_resized(crops, mirrored, 32), together)
 
 
@@ -99,10 +103,23 @@ def test_which_crops_fit(height, width, expected):
     assert bool(bicubic.fits(tf.constant([height, width, 3]), 32)) == expected
 
 
-@given(st.lists(st.integers(1, 2**30), min_size=1, max_size=3), st.sampled_from([2, 4]))
+@given(st.lists(st.integers(0, 2**30), min_size=1, max_size=5))
 @settings(max_examples=100, deadline=None)
-def test_capacity_is_enough_and_not_much_more(counts, parts):
-    for count, capacity in zip(counts, bicubic._capacity(tf.constant(counts), parts).numpy()):
-        assert count <= capacity <= max(1024, (1 + 1 / parts) * count)
-        assert capacity // 2 ** (int(capacity).bit_length() - parts.bit_length()) < 2 * parts
-        assert capacity % 2 ** (int(capacity).bit_length() - parts.bit_length()) == 0
+def test_capacity_is_one_of_few_and_the_least_with_room(drawn):
+    most, chunk = max(*drawn, 1), bicubic.CHUNK
+    found = [int(bicubic._capacity(tf.constant(count), most)) for count in drawn]
+    few = [most >> halved for halved in range(1, bicubic.SIZES)]
+    for count, capacity in zip(drawn, found):
+        assert count + chunk <= capacity
+        assert capacity in [most + chunk, *few]
+        assert not [one for one in few if count + chunk <= one < capacity]
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((22, 32), SIZE_32 // 4), ((32, 32), SIZE_32 // 2), ((64, 60), SIZE_32 + bicubic.CHUNK)]
+)
+def test_joined_images_are_as_long_as_the_result_or_a_part_of_it(shape, expected):
+    """So that memory of the one is used again for the other."""
+    packed = tf.stack([bicubic.pack(tf.constant(_crop(*shape))) for _ in range(4)])
+    windows = tf.stack([bicubic.window(tf.zeros([*shape, 3]), 0, shape[1])] * 4)
+    assert [values.shape[0] for values in bicubic.join(packed, windows, 32)] == [expected]

@@ -7,11 +7,18 @@ import mmap
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
+import machine
 from benchmarks import pipeline_memory
+from data import prepare, preprocessing, streams
+from data.config import DataConfig
+from data.tasks import TASKS
+from flags.config import PrepareConfig
 
 ROOT = Path(__file__).parents[2]
 STEPS = 1000
@@ -30,6 +37,30 @@ def test_training_batches_leave_nothing_behind(tmp_path):
     assert found["growth_mib"] < LIMIT_MIB, found
     assert found["resident_mib"][-1] - found["resident_mib"][0] < 2 * LIMIT_MIB, found
     assert list(tmp_path.iterdir()) == []
+
+
+def test_images_of_few_batches_are_begun_ahead(tmp_path, monkeypatch):
+    """What waits takes memory: the batch that was drawn, the next one, those that are finished and joined, and single images."""
+    batch, begin = 32, preprocessing.begin_training_image
+    begun: list[None] = []
+
+    def counted(*arguments):
+        with tf.control_dependencies([tf.py_function(lambda: begun.append(None), [], [])]):
+            return begin(*arguments)
+
+    monkeypatch.setattr(preprocessing, "begin_training_image", counted)
+    prepare.prepare(PrepareConfig("digits", str(tmp_path), 20, num_test_images=20, num_shards=1))
+    data = DataConfig(TASKS["digits"], f"{tmp_path}/labeled", image_size=16, small_image_model=True)
+    batches = iter(streams.training_stream(data, batch, 0, 1, streams.Segments(first_step=0, steps=1000)))
+    for _ in range(5):
+        next(batches)
+    before = -1
+    while len(begun) > before:
+        before = len(begun)
+        time.sleep(0.5)
+    ahead = len(begun) - 5 * batch
+    waiting = 1 + streams._finished_at_once() + streams._joined_at_once()
+    assert batch < ahead <= waiting * batch + streams.STARTED_OF_A_CORE * machine.cores()
 
 
 @pytest.mark.parametrize(("kept_bytes", "least", "most"), [(0, -2, 2), (1 << 16, 30, 34)])

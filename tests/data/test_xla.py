@@ -22,7 +22,7 @@ for number in range(5):
     crops = [tf.zeros([int(height), int(width), 3], tf.uint8) for height, width in random.integers(20, 22, (4, 2))]
     packed = tf.stack([bicubic.pack(crop) for crop in crops])
     windows = tf.stack([bicubic.window(crop, 0, crop.shape[1]) for crop in crops])
-    bicubic.resize_crops(packed, windows, tf.constant(random.random(4) < 0.5), 24)
+    bicubic.resize_crops(bicubic.join(packed, windows, 24), windows, tf.constant(random.random(4) < 0.5), 24)
 """
 
 
