@@ -451,10 +451,7 @@ def training_stream(
     batches = tf.data.Dataset.zip(joined).map(
         _as_float32, num_parallel_calls=replicas // pipeline.count, deterministic=True
     )
-    options = parallel_options()
-    # Fused with the batch after it, the map would begin the images of several batches: at 32 a batch 115 were found waiting.
-    options.experimental_optimization.map_and_batch_fusion = False
-    return batches.with_options(options)
+    return batches.with_options(parallel_options())
 
 
 def _as_float32(batches: dict[str, dict[str, tf.Tensor]]) -> dict[str, dict[str, tf.Tensor]]:
@@ -522,6 +519,12 @@ def _images(
         return done
 
     images = parallel_map(_positions(shards, batch, segments, pipeline), begin)
+    if any(preprocessing.PACKED in images.element_spec[name] for name in begun):
+        # Fused with the batch after it, the map would begin the images of several batches: at 32 a batch 115 were found waiting.
+        # Where all have one size, each is copied into its batch's memory at once.
+        one_by_one = tf.data.Options()
+        one_by_one.experimental_optimization.map_and_batch_fusion = False
+        images = images.with_options(one_by_one)
     batches = images.batch(batch // replicas, drop_remainder=True)
     # Each reads ahead, so that images are begun while a batch is joined and others are finished.
     join, finish = of_all(preprocessing.join_training_images), of_all(preprocessing.finish_training_images)

@@ -14,11 +14,9 @@ import pytest
 import tensorflow as tf
 
 import machine
-from benchmarks import pipeline_memory
-from data import prepare, preprocessing, streams
-from data.config import DataConfig
-from data.tasks import TASKS
-from flags.config import PrepareConfig
+from benchmarks import input_pipeline, pipeline_memory
+from data import preprocessing, streams
+from data.config import AugmentConfig
 
 ROOT = Path(__file__).parents[2]
 STEPS = 1000
@@ -41,7 +39,7 @@ def test_training_batches_leave_nothing_behind(tmp_path):
 
 def test_images_of_few_batches_are_begun_ahead(tmp_path, monkeypatch):
     """What waits takes memory: the batch that was drawn, the next one, those that are finished and joined, and single images."""
-    batch, begin = 32, preprocessing.begin_training_image
+    batch, begin = input_pipeline.BATCH, preprocessing.begin_training_image
     begun: list[None] = []
 
     def counted(*arguments):
@@ -49,9 +47,8 @@ def test_images_of_few_batches_are_begun_ahead(tmp_path, monkeypatch):
             return begin(*arguments)
 
     monkeypatch.setattr(preprocessing, "begin_training_image", counted)
-    prepare.prepare(PrepareConfig("digits", str(tmp_path), 20, num_test_images=20, num_shards=1))
-    data = DataConfig(TASKS["digits"], f"{tmp_path}/labeled", image_size=16, small_image_model=True)
-    batches = iter(streams.training_stream(data, batch, 0, 1, streams.Segments(first_step=0, steps=1000)))
+    input_pipeline.write_jpegs(str(tmp_path), input_pipeline.make_jpegs(4))
+    batches = iter(input_pipeline.pipeline(str(tmp_path), AugmentConfig()))
     for _ in range(5):
         next(batches)
     before = -1
