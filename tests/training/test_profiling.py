@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import subprocess
+import sys
 
 import pytest
+import tensorboard
 import tensorflow as tf
 
 from data import prepare
@@ -55,3 +58,10 @@ def test_chunks_end_where_a_profile_begins_and_ends():
     assert profiling.steps_until_change(10, (10, 20)) == [10]
     assert profiling.steps_until_change(20, (10, 20)) == []
     assert profiling.steps_until_change(5, None) == []
+
+
+def test_tensorboard_starts():
+    command = [sys.executable, "-m", "tensorboard.main", "--version_tb"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [tensorboard.__version__]
