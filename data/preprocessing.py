@@ -1,4 +1,4 @@
-"""From an encoded image to what a network sees: float32 [size, size, 3] in 0..255 (RELEASE section 3).
+"""From an encoded image to what a network sees: float32 [size, size, 3] in 0..255 (docs/release.md, section 3).
 
 Everything random follows from the seed: the same (encoded, seed) gives the same image.
 """
@@ -69,7 +69,7 @@ def resize_bicubic(image: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def evaluation_image(encoded: tf.Tensor, image_size: int, small_image_model: bool) -> tf.Tensor:
-    """The image for evaluation, prediction and teachers (RELEASE section 3).
+    """The image for evaluation, prediction and teachers (docs/release.md, section 3).
 
     Args:
       encoded: string [], JPEG, PNG, GIF or BMP.
@@ -85,7 +85,7 @@ def evaluation_image(encoded: tf.Tensor, image_size: int, small_image_model: boo
 
 
 def training_image(encoded: tf.Tensor, seed: tf.Tensor, options: TrainingOptions) -> tf.Tensor:
-    """The image for training (RELEASE section 3); a function of its arguments alone.
+    """The image for training (docs/release.md, section 3); a function of its arguments alone.
 
     Args:
       encoded: string [], JPEG, PNG, GIF or BMP.

@@ -1,4 +1,4 @@
-"""Every record's schema and every shard's file name, once (RELEASE section 7), and reading and writing whole shards.
+"""Every record's schema and every shard's file name, once (docs/release.md, section 7), and reading and writing whole shards.
 
 Shards are GZIP-less TFRecords of `tf.train.Example`. A shard appears under its final name only when it is whole.
 """

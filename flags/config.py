@@ -12,7 +12,7 @@ from efficientnet.variants import ModelConfig
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """Loss, optimiser and schedule (RELEASE sections 5, 6).
+    """Loss, optimiser and schedule (docs/release.md, sections 5, 6).
 
     Attributes:
       train_steps: steps of the whole schedule, `train_ratio` already multiplied in.
@@ -56,7 +56,7 @@ class DeviceConfig:
     Attributes:
       use_tpu, tpu, tpu_zone, gcp_project: the flags of the same names.
       bfloat16: activations in bfloat16 (decided by flag and device before a model is built).
-      num_shards_per_group: replicas whose batch-norm statistics are averaged together; -1 is RELEASE's rule.
+      num_shards_per_group: replicas whose batch-norm statistics are averaged together; -1: docs/release.md, section 1.
     """
 
     use_tpu: bool = True
@@ -125,7 +125,7 @@ class TeacherNoise:
 
 @dataclasses.dataclass(frozen=True)
 class PredictConfig:
-    """Soft labels for unlabeled shards (RELEASE section 8).
+    """Soft labels for unlabeled shards (docs/release.md, section 8).
 
     Attributes:
       checkpoint: a checkpoint prefix or a model_dir.
@@ -165,7 +165,7 @@ class PredictConfig:
 
 @dataclasses.dataclass(frozen=True)
 class BalanceConfig:
-    """Filter and balance (RELEASE section 9).
+    """Filter and balance (docs/release.md, section 9).
 
     Attributes:
       input_dir: directory of the images' shards that were predicted on.

@@ -1,4 +1,4 @@
-"""Filter and balance: keep confident pseudo labels, the same number of every class (RELEASE section 9), with Apache Beam.
+"""Filter and balance: keep confident pseudo labels, the same number of every class (docs/release.md, section 9).
 
     a shard's files -> confidences -> two histograms -> thresholds -> plan -> balanced shard -> stats.json
 

@@ -11,7 +11,7 @@ from data import records
 from errors import UserError
 from flags.config import BalanceConfig
 
-# Whatever the input's prefix (`extra` for SVHN): training looks for `train-T-*` (RELEASE section 7).
+# Whatever the input's prefix (`extra` for SVHN): training looks for `train-T-*` (docs/release.md, section 7).
 OUTPUT_PREFIX = "train"
 
 

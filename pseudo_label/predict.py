@@ -1,4 +1,4 @@
-"""Soft labels for unlabeled shards: one network for all shards, streamed to disk, whole shards by rename (RELEASE section 8)."""
+"""Soft labels for unlabeled shards (docs/release.md, section 8): one network for all shards, results streamed to disk."""
 
 from __future__ import annotations
 

@@ -120,7 +120,9 @@ def uses_bfloat16(config: DeviceConfig, strategy: tf.distribute.Strategy) -> boo
 
 
 def group_size(num_shards_per_group: int, replicas: int) -> int:
-    """Replicas that share batch-norm statistics (RELEASE section 1): -1 means 1 up to 8 replicas, then max(8, replicas // 8).
+    """Replicas that share batch-norm statistics: -1 means 1 up to 8 replicas, then max(8, replicas // 8).
+
+    Source: docs/release.md, section 1.
 
     Raises:
       UserError: the replicas do not divide into such groups.

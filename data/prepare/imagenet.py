@@ -1,4 +1,6 @@
-"""`imagenet`: ILSVRC 2012 from the official archives or from class folders, to 1,024 and 128 shards (RELEASE section 10).
+"""`imagenet`: ILSVRC 2012 from the official archives or from class folders, as 1,024 and 128 shards.
+
+Source of the numbers: docs/release.md, section 10. The folder holds
 
 source_dir/ILSVRC2012_img_train.tar   a tar of images for each class;       or  source_dir/train/<class>/*
 source_dir/ILSVRC2012_img_val.tar     images, with one of the label files;  or  source_dir/validation/<class>/*  (or val/)
