@@ -1,4 +1,4 @@
-"""Filtered records by the thousand: what `records.filtered_example` makes, without a protocol message for each."""
+"""Encodes filtered records in bulk: the bytes of `records.filtered_example`, without one protocol message for each record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files balance reads: the image shards and, for each, its prediction shards, all there and none doubled."""
+"""Finds the files that balance reads: the image shards and the prediction shards of each, none missing and none double."""
 
 from __future__ import annotations
 
