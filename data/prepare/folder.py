@@ -4,9 +4,9 @@ source_dir/labeled/<class>/...   images with a known class; the folder's name is
 source_dir/unlabeled/...         images without a class, in folders of any depth
 source_dir/test/<class>/...      held-out images; optional
 
-Classes are numbered in the order of their names. The content of a file decides its format; `images.py` says what becomes of
-it. Images whose longer side exceeds 2,048 pixels are scaled down to that. What cannot be used is left out and listed in
-`data_dir/unreadable.txt`. Without source_dir/test there is no test split, unless `num_test_images` takes some of the labeled
+Classes are numbered in the order of their names. The content of a file decides its format; `data/images/files.py` says what
+becomes of it. Images whose longer side exceeds 2,048 pixels are scaled down to that. What cannot be used is left out and listed
+in `data_dir/unreadable.txt`. Without source_dir/test there is no test split, unless `num_test_images` takes some of the labeled
 images. Mean and standard deviation are those of the training images, labeled and unlabeled.
 """
 
