@@ -1,10 +1,10 @@
 """The whole loop (paper, algorithm 1): teacher -> predict -> balance -> student, and the student is the next teacher.
 
-Stages and their folders under the work_dir:
+Stages and their folders in the work_dir:
 
-  prepare          data/                  records of the task (only where prepare needs no source files)
-  teacher          teacher/               model_dir; of a ready-made one (--teacher_model_path) a copy
-  teacher/evaluate teacher/               of a ready-made one, where there is a test split
+  prepare          data/                  records of the task (a stage if prepare needs no source files)
+  teacher          teacher/               model_dir; a ready-made teacher (--teacher_model_path) is copied here
+  teacher/evaluate teacher/               a ready-made teacher, if there is a test split
   roundN/predict   roundN/predictions/    soft labels
   roundN/balance   roundN/balanced/       filtered, balanced records
   roundN/student   roundN/student/        model_dir

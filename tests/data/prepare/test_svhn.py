@@ -90,7 +90,7 @@ def test_the_official_files_become_the_release_s_splits(source, tmp_path):
     for prefix, indices, number in (("labeled/train", order[:18], 3), ("labeled/dev", order[18:], 2)):
         found, counts = read(data, prefix)
         dealt = [index for shard in range(number) for index in indices[shard::number]]
-        assert len(counts) == shards
+        assert len(counts) == number
         for (image, label), index in zip(found, dealt):
             np.testing.assert_array_equal(image, images[..., index])
             assert label == labels[index] % 10 + 1  # the digit + 1; 10 stands for the digit 0
