@@ -30,13 +30,26 @@ def _resized(crops: list[np.ndarray], mirrored: list[bool], size: int) -> np.nda
     return bicubic.resize_crops(bicubic.join(packed, windows, size), windows, tf.constant(mirrored), size).numpy()
 
 
-@given(
-    st.lists(st.tuples(st.integers(1, 72), st.integers(1, 72), st.booleans()), min_size=5, max_size=5),
-    st.sampled_from([24, 37]),
-    st.integers(0, 1000),
-)
+@st.composite
+def _shapes_that_fit(draw: st.DrawFn, size: int) -> tuple[int, int]:
+    """Height and width of any crop for which `bicubic.fits`."""
+    width = draw(st.integers(1, 3 * size))
+    return draw(st.integers(1, 4 * size * size // width)), width
+
+
+@st.composite
+def _batches(draw: st.DrawFn) -> tuple[int, list[tuple[int, int, bool]]]:
+    """A size, and height, width and whether it is mirrored of each of five crops."""
+    size = draw(st.sampled_from([24, 37]))
+    crops = st.lists(st.tuples(_shapes_that_fit(size), st.booleans()), min_size=5, max_size=5)
+    return size, [(*shape, mirrored) for shape, mirrored in draw(crops)]
+
+
+@given(_batches(), st.integers(0, 1000))
 @settings(max_examples=30, deadline=None)
-def test_bit_equal_for_crops_of_any_shape(drawn, size, seed):
+def test_bit_equal_for_crops_of_any_shape(batch, seed):
+    size, drawn = batch
+    assert all(bool(bicubic.fits(tf.constant([height, width, 3]), size)) for height, width, _ in drawn)
     crops = [_crop(height, width, seed) for height, width, _ in drawn]
     mirrored = [one for *_, one in drawn]
     for image, crop, one in zip(_resized(crops, mirrored, size), crops, mirrored):

@@ -157,13 +157,13 @@ def predictions(draw) -> list[np.ndarray]:
 @given(
     predictions(),
     st.integers(1, 40),
-    st.sampled_from([0.0, 0.3, 0.5, 1.0]),
-    st.sampled_from([2.0, 0.9]),
+    st.sampled_from([(0.0, 2.0), (0.3, 2.0), (0.5, 2.0), (1.0, 2.0), (0.0, 0.9), (0.3, 0.9), (0.5, 0.9)]),
     st.booleans(),
     st.booleans(),
     st.integers(0, 3),
 )
-def test_exactly_the_records_of_a_naive_sort(shards, num_image, min_threshold, max_prob, upsample, use_all, seed):
+def test_exactly_the_records_of_a_naive_sort(shards, num_image, limits, upsample, use_all, seed):
+    min_threshold, max_prob = limits
     config = config_for(
         Path("unused"),
         num_image=num_image,
