@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data import bicubic
@@ -46,7 +46,6 @@ def _batches(draw: st.DrawFn) -> tuple[int, list[tuple[int, int, bool]]]:
 
 
 @given(_batches(), st.integers(0, 1000))
-@settings(max_examples=30, deadline=None)
 def test_bit_equal_for_crops_of_any_shape(batch, seed):
     size, drawn = batch
     assert all(bool(bicubic.fits(tf.constant([height, width, 3]), size)) for height, width, _ in drawn)
@@ -117,7 +116,6 @@ def test_which_crops_fit(height, width, expected):
 
 
 @given(st.lists(st.integers(0, 2**30), min_size=1, max_size=5))
-@settings(max_examples=100, deadline=None)
 def test_capacity_is_one_of_few_and_the_least_with_room(drawn):
     most, chunk = max(*drawn, 1), bicubic.CHUNK
     found = [int(bicubic._capacity(tf.constant(count), most)) for count in drawn]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data import records
@@ -153,7 +153,6 @@ def predictions(draw) -> list[np.ndarray]:
     return [(rng.integers(0, levels + 1, (size, CLASSES)) / levels).astype(np.float32) for size in sizes]
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     predictions(),
     st.integers(1, 40),
