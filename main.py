@@ -12,24 +12,23 @@ from typing import Any, Callable
 from absl import app
 from absl import flags as absl_flags
 
-import errors
-import startup
 from flags import build, definitions, remote, rounds
-from training import preemption
+from runtime import errors, signals, startup
+from runtime.errors import UserError
 
 # mode: (flags -> config, module and function that take the config). The config says all that is wrong with the flags before
 # the module, and with it TensorFlow, is imported.
 MODES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
-    "prepare": (build.prepare_config, "data.prepare", "prepare"),
+    "prepare": (build.prepare_config, "data.prepare.run", "prepare"),
     "train": (build.train_config, "training.trainer", "run"),
     "eval": (build.train_config, "training.trainer", "run"),
     "train_and_eval": (build.train_config, "training.trainer", "run"),
-    "predict": (build.predict_config, "pseudo_label.predict", "run"),
-    "balance": (build.balance_config, "pseudo_label.balance", "balance"),
+    "predict": (build.predict_config, "pseudo_label.predict.run", "run"),
+    "balance": (build.balance_config, "pseudo_label.balance.run", "balance"),
     "iterate": (lambda flags: rounds.iterate_config(flags, _command()), "pseudo_label.rounds", "iterate"),
-    "classify": (build.classify_config, "evaluation.classify", "classify"),
-    "convert": (build.convert_config, "training.export", "convert"),
-    "export": (build.export_config, "training.export", "export"),
+    "classify": (build.classify_config, "evaluation.classify.run", "classify"),
+    "convert": (build.convert_config, "checkpoints.convert", "convert"),
+    "export": (build.export_config, "checkpoints.export", "export"),
 }
 
 
@@ -38,7 +37,7 @@ def main(argv: list[str]) -> int:
     flags = absl_flags.FLAGS
     try:
         if len(argv) > 1:
-            raise errors.UserError(f"got the argument {argv[1]!r}, expected flags alone, as --name=value")
+            raise UserError(f"got the argument {argv[1]!r}, expected flags alone, as --name=value")
         startup.quieten()
         startup.reuse_memory()
         remote.check_reachable(flags)
@@ -46,13 +45,13 @@ def main(argv: list[str]) -> int:
         config = build_config(flags)
         for line in build.notices(flags) + (rounds.notices(config) if flags.mode == "iterate" else []):
             print(f"notice: {line}", file=sys.stderr)
-        with preemption.raised():
+        with signals.raised():
             getattr(startup.imported(module), function)(config)
         return 0
     except KeyboardInterrupt:
         text, code = "interrupted; the same command continues", 130
-    except preemption.Terminated:
-        text, code = "ended by SIGTERM; the same command continues", preemption.EXIT_CODE
+    except signals.Terminated:
+        text, code = "ended by SIGTERM; the same command continues", signals.EXIT_CODE
     except Exception as error:
         text, code = errors.one_line(error) or "", 2
         if not text:

@@ -18,12 +18,13 @@ import tempfile
 import time
 from collections.abc import Callable
 
+from benchmarks import bench_machine
+from runtime import startup
+
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
 
-import startup
-from benchmarks import bench_machine
 
 L2 = "efficientnet-l2"
 L2_LIMIT_GIB = 12.0
@@ -94,10 +95,10 @@ def _train(arguments: argparse.Namespace, recomputed: str) -> str:
     import numpy as np
     import tensorflow as tf
 
-    from efficientnet import on_cpu
     from efficientnet.model import EfficientNet
     from efficientnet.variants import ModelConfig
-    from flags.config import OptimizerConfig
+    from fast_cpu import kernels as on_cpu
+    from training.config import OptimizerConfig
     from training.state import TrainingState
     from training.step import TrainingStep
 
@@ -119,22 +120,24 @@ def _write_l2(arguments: argparse.Namespace) -> str:
     import numpy as np
     import tensorflow as tf
 
-    from data import records
+    from checkpoints import writing
+    from data.records.examples import unlabeled_example
+    from data.records.shards import write_shard
     from efficientnet.model import EfficientNet
     from efficientnet.variants import ModelConfig
-    from training import checkpoints
 
-    checkpoints.write(os.path.join(arguments.folder, "l2"), dict(EfficientNet(ModelConfig(L2, 1000)).named_variables()))
+    writing.write(os.path.join(arguments.folder, "l2"), dict(EfficientNet(ModelConfig(L2, 1000)).named_variables()))
     image = np.random.default_rng(0).integers(0, 256, [900, 900, 3], np.uint8)
-    example = records.unlabeled_example(tf.io.encode_jpeg(image).numpy())
-    records.write_shard(os.path.join(arguments.folder, "images", "train-00000-of-00001"), [example])
+    example = unlabeled_example(tf.io.encode_jpeg(image).numpy())
+    write_shard(os.path.join(arguments.folder, "images", "train-00000-of-00001"), [example])
     return "l2 builds and writes its weights"
 
 
 def _predict_l2(arguments: argparse.Namespace) -> str:
     from efficientnet.variants import ModelConfig
-    from flags.config import DeviceConfig, PredictConfig
-    from pseudo_label.predict import predict
+    from pseudo_label.config import PredictConfig
+    from pseudo_label.predict.run import predict
+    from runtime.config import DeviceConfig
 
     predict(
         PredictConfig(

@@ -18,20 +18,25 @@ import tempfile
 import time
 from typing import Any, Callable
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
-
 import numpy as np
 import tensorflow as tf
 
-import startup
 from benchmarks import timm_peers, turns
 from benchmarks.input_pipeline import make_jpegs
-from data import records
+from data.records.examples import shard_name, unlabeled_example
+from data.records.shards import write_shard
 from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
-from flags.config import DeviceConfig, PredictConfig
-from pseudo_label import predict
+from pseudo_label.config import PredictConfig
+from pseudo_label.predict.run import Prediction, Summary, operations_on_one_core
+from pseudo_label.predict.samples import Samples
+from pseudo_label.predict.shards import find_shards
+from runtime import startup
+from runtime.config import DeviceConfig
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
+
 
 SIZE, CLASSES, BATCH = 224, 1000, 32
 TARGET_RATIO = 1.4
@@ -81,8 +86,8 @@ def _arguments() -> argparse.Namespace:
 def ours(folder: str, images: int, batch: int) -> turns.Candidate:
     """All that predict does for one more shard: from its records to the file of predictions."""
     jpegs = make_jpegs(min(images, 200))
-    source = os.path.join(folder, records.shard_name("train", 0, 1))
-    records.write_shard(source, (records.unlabeled_example(jpegs[i % len(jpegs)]) for i in range(images)))
+    source = os.path.join(folder, shard_name("train", 0, 1))
+    write_shard(source, (unlabeled_example(jpegs[i % len(jpegs)]) for i in range(images)))
     config = PredictConfig(
         title="predict",
         model=ModelConfig("efficientnet-b0", CLASSES),
@@ -95,11 +100,11 @@ def ours(folder: str, images: int, batch: int) -> turns.Candidate:
         samples_per_class=0,
         device=DeviceConfig(use_tpu=False),
     )
-    predict.operations_on_one_core(config)
+    operations_on_one_core(config)
     model = EfficientNet(config.model)
-    shards = predict.find_shards(config)
-    samples = predict.Samples(config, shards)
-    prediction = predict.Prediction(config, tf.distribute.get_strategy(), model, samples, predict.Summary())
+    shards = find_shards(config)
+    samples = Samples(config, shards)
+    prediction = Prediction(config, tf.distribute.get_strategy(), model, samples, Summary())
 
     def turn(_: float) -> tuple[int, float]:
         started = time.perf_counter()

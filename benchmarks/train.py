@@ -20,21 +20,24 @@ import tempfile
 import time
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
-
 import numpy as np
 import tensorflow as tf
 
-import startup
 from benchmarks import bench_machine, timm_peers, turns
 from benchmarks.input_pipeline import make_jpegs
-from data import records
 from data.config import DataConfig
+from data.records.examples import labeled_example, shard_name
+from data.records.shards import write_shard
 from data.tasks import load_task
 from efficientnet.variants import ModelConfig
-from flags.config import DeviceConfig, OptimizerConfig, TrainConfig
+from runtime import startup
+from runtime.config import DeviceConfig
+from training.config import OptimizerConfig, TrainConfig
 from training.trainer import Trainer
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
+
 
 SIZE, CLASSES, BATCH, IMAGES = 224, 1000, 32, 1000
 TARGET_RATIO, TARGET_GIB = 1.3, 3.0
@@ -103,8 +106,8 @@ def _table(result: dict[str, Any]) -> str:
 def ours(folder: str, steps: int) -> turns.Candidate:
     """The trainer's own compiled loop over its own input stream."""
     jpegs = make_jpegs(200)
-    examples = (records.labeled_example(jpegs[i % len(jpegs)], 1 + i % CLASSES) for i in range(IMAGES))
-    records.write_shard(os.path.join(folder, records.shard_name("train", 0, 1)), examples)
+    examples = (labeled_example(jpegs[i % len(jpegs)], 1 + i % CLASSES) for i in range(IMAGES))
+    write_shard(os.path.join(folder, shard_name("train", 0, 1)), examples)
     config = TrainConfig(
         "train",
         ModelConfig("efficientnet-b0", CLASSES),

@@ -5,45 +5,17 @@ The only file that imports keras_cv.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 import tensorflow as tf
 
-from efficientnet import cpu_expansion, on_cpu
+from efficientnet.forward_pass import ForwardPass
 from efficientnet.quiet_import import keras_cv
+from fast_cpu import expansion, kernels
 
 BATCH_NORM_EPSILON = 1e-3
 BATCH_NORM_MOMENTUM = 0.99
-
-
-@dataclasses.dataclass
-class ForwardPass:
-    """What one training pass carries beside the images. Inference passes none.
-
-    Attributes:
-      seeds: int32 [layers], one seed for every noise layer of this step and replica; None switches the noise off.
-      draws: float32 [B, D] in [0, 1), in place of `seeds` where each image brings noise of its own, so that it does not
-        depend on the others in the batch: one number a block, then one a channel that dropout may drop.
-      drop_noised, depth_noised: bool [B]: samples that receive dropout and stochastic depth; None for all.
-      moving_statistics: an inference with noise: batch norms take the moving statistics, and frozen blocks are noised too.
-      cross_replica_mean: averages float32 tensors over the replicas that share batch-norm statistics; None for local ones.
-      rematerialise: compute each block again in the backward pass instead of keeping its activations.
-      statistics: filled during the pass: (moving variable, batch statistic) of every batch norm that trained.
-      again: filled during the pass, by an activation's `ref()`: computes it again, once the tensor that it is given is there,
-        from what is kept for the backward pass anyway.
-    """
-
-    seeds: Optional[tf.Tensor] = None
-    draws: Optional[tf.Tensor] = None
-    drop_noised: Optional[tf.Tensor] = None
-    depth_noised: Optional[tf.Tensor] = None
-    moving_statistics: bool = False
-    cross_replica_mean: Optional[Callable[[list[tf.Tensor]], Sequence[tf.Tensor]]] = None
-    rematerialise: bool = False
-    statistics: list[tuple[tf.Variable, tf.Tensor]] = dataclasses.field(default_factory=list)
-    again: dict[Any, on_cpu.Again] = dataclasses.field(default_factory=dict)
 
 
 class BatchNormalization(tf.keras.layers.Layer):
@@ -108,11 +80,11 @@ class BatchNormalization(tf.keras.layers.Layer):
                 values = [upstream, inputs, *_scale_and_offset(gamma, beta, mean, variance)]
                 if pool:
                     values += [of_pooled[0] / tf.cast(tf.reduce_prod(tf.shape(inputs)[1:3]), inputs.dtype)]
-                inner = on_cpu.with_sigmoid(_swish_gradient, *values)
+                inner = kernels.with_sigmoid(_swish_gradient, *values)
                 spaces = {f"reserve_space_{index}": value for index, value in enumerate(reserved, 1)}
                 return tf.raw_ops.FusedBatchNormGradV3(y_backprop=inner, x=inputs, **options, **spaces)[:3]
 
-            outputs = on_cpu.with_sigmoid(on_cpu.swish, normal)
+            outputs = kernels.with_sigmoid(kernels.swish, normal)
             pooled = [tf.reduce_mean(outputs, [1, 2])] if pool else []
             return (outputs, *pooled), gradient
 
@@ -122,9 +94,9 @@ class BatchNormalization(tf.keras.layers.Layer):
 
         def again(when: tf.Tensor) -> tf.Tensor:
             with tf.control_dependencies([when]):
-                return on_cpu.with_sigmoid(_normalized_swish, inputs, *_scale_and_offset(gamma, beta, mean, variance))
+                return kernels.with_sigmoid(_normalized_swish, inputs, *_scale_and_offset(gamma, beta, mean, variance))
 
-        if on_cpu.is_large(outputs):
+        if kernels.is_large(outputs):
             forward.again[outputs.ref()] = again
         return outputs, pooled[0] if pool else None
 
@@ -136,9 +108,9 @@ class BatchNormalization(tf.keras.layers.Layer):
           kernel: float32 [1, 1, C, C'].
         """
         parameters = self.gamma.read_value(), self.beta.read_value()
-        result = cpu_expansion.expansion(inputs, tf.squeeze(kernel, [0, 1]), *parameters, epsilon=BATCH_NORM_EPSILON)
+        result = expansion.expansion(inputs, tf.squeeze(kernel, [0, 1]), *parameters, epsilon=BATCH_NORM_EPSILON)
         forward.statistics += [(self.moving_mean, result.mean), (self.moving_variance, result.variance)]
-        if on_cpu.is_large(result.outputs):
+        if kernels.is_large(result.outputs):
             forward.again[result.outputs.ref()] = result.again
         return result.outputs
 
@@ -186,12 +158,12 @@ def _scale_and_offset(
     return scale, beta - mean * scale
 
 
-def _normalized_swish(sigmoid: on_cpu.Sigmoid, inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    return tf.cast(on_cpu.swish(sigmoid, tf.cast(inputs, tf.float32) * scale + offset), inputs.dtype)
+def _normalized_swish(sigmoid: kernels.Sigmoid, inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    return tf.cast(kernels.swish(sigmoid, tf.cast(inputs, tf.float32) * scale + offset), inputs.dtype)
 
 
 def _swish_gradient(
-    sigmoid: on_cpu.Sigmoid,
+    sigmoid: kernels.Sigmoid,
     upstream: tf.Tensor,
     inputs: tf.Tensor,
     scale: tf.Tensor,
@@ -205,7 +177,7 @@ def _swish_gradient(
     if of_pooled is not None:
         upstream += of_pooled[:, tf.newaxis, tf.newaxis]
     values = tf.cast(inputs, tf.float32) * scale + offset
-    return tf.cast(on_cpu.swish_gradient(sigmoid, tf.cast(upstream, tf.float32), values), upstream.dtype)
+    return tf.cast(kernels.swish_gradient(sigmoid, tf.cast(upstream, tf.float32), values), upstream.dtype)
 
 
 def normalized(
@@ -236,10 +208,10 @@ def normalized(
     if isinstance(convolution, tf.keras.layers.DepthwiseConv2D):
         outputs = tf.nn.depthwise_conv2d(inputs, kernel, [1, *convolution.strides, 1], "SAME")
     elif gate is None:
-        outputs = on_cpu.convolution(inputs, kernel, convolution.strides)
+        outputs = kernels.convolution(inputs, kernel, convolution.strides)
     else:
-        outputs = on_cpu.gated_convolution(inputs, gate, kernel)
-    return on_cpu.with_sigmoid(_swish_of_sum, outputs, offset) if activate else tf.nn.bias_add(outputs, offset)
+        outputs = kernels.gated_convolution(inputs, gate, kernel)
+    return kernels.with_sigmoid(_swish_of_sum, outputs, offset) if activate else tf.nn.bias_add(outputs, offset)
 
 
 def folded(convolution: tf.keras.layers.Conv2D, norm: BatchNormalization) -> tuple[tf.Tensor, tf.Tensor]:
@@ -263,11 +235,11 @@ def normalized_and_pooled(
 def _expands(convolution: tf.keras.layers.Conv2D, inputs: tf.Tensor) -> bool:
     """Whether a convolution and its batch norm are better computed as one in training."""
     is_depthwise = isinstance(convolution, tf.keras.layers.DepthwiseConv2D)
-    return not is_depthwise and convolution.kernel_size == (1, 1) and cpu_expansion.pays(inputs, convolution.filters)
+    return not is_depthwise and convolution.kernel_size == (1, 1) and expansion.pays(inputs, convolution.filters)
 
 
-def _swish_of_sum(sigmoid: on_cpu.Sigmoid, inputs: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    return on_cpu.swish(sigmoid, tf.nn.bias_add(inputs, offset))
+def _swish_of_sum(sigmoid: kernels.Sigmoid, inputs: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    return kernels.swish(sigmoid, tf.nn.bias_add(inputs, offset))
 
 
 def _convolved(
@@ -279,12 +251,12 @@ def _convolved(
         return depthwise_convolution(convolution, inputs, again)
     kernel = tf.cast(convolution.kernel, inputs.dtype)
     if gate is not None:
-        return on_cpu.gated_convolution(inputs, gate, kernel, again)
-    return on_cpu.convolution(inputs, kernel, convolution.strides)
+        return kernels.gated_convolution(inputs, gate, kernel, again)
+    return kernels.convolution(inputs, kernel, convolution.strides)
 
 
 def depthwise_convolution(
-    convolution: tf.keras.layers.DepthwiseConv2D, inputs: tf.Tensor, again: Optional[on_cpu.Again] = None
+    convolution: tf.keras.layers.DepthwiseConv2D, inputs: tf.Tensor, again: Optional[kernels.Again] = None
 ) -> tf.Tensor:
     """`same` depthwise convolution of [B, H, W, C]; with `again`, inputs are computed again in the backward pass."""
     strides = [1, *convolution.strides, 1]
@@ -297,7 +269,7 @@ def depthwise_convolution(
             by_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
                 input=inputs if again is None else again(upstream),
                 filter_sizes=tf.shape(kernel),
-                **on_cpu.padding_of_filter_gradient(inputs.shape, size, strides[1]),
+                **kernels.padding_of_filter_gradient(inputs.shape, size, strides[1]),
                 **options,
             )
             # One after the other where they are large: what is computed again is gone before the next is there.

@@ -7,80 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Optional
 
 import tensorflow as tf
 
-from efficientnet import cpu_inference, layers, on_cpu
-from efficientnet.layers import BatchNormalization, ForwardPass, StochasticDepth
+from efficientnet import layers
+from efficientnet.factory import BFLOAT16, FLOAT32, LayerFactory
+from efficientnet.forward_pass import ForwardPass
+from efficientnet.layers import BatchNormalization, StochasticDepth
 from efficientnet.variants import Block, ModelConfig
-
-FLOAT32 = "float32"
-BFLOAT16 = "mixed_bfloat16"
-
-
-class LayerFactory:
-    """Makes and builds the layers of one network with the release's names, its initialisers and one precision policy."""
-
-    def __init__(self, seed: int, policy: str):
-        self._generator_seed = seed
-        self._count = 0
-        self.policy = tf.keras.mixed_precision.Policy(policy)
-        self.variables: dict[str, tf.Variable] = {}
-
-    def _seed(self) -> int:
-        self._count += 1
-        return self._generator_seed * 100_003 + self._count
-
-    def _build(self, layer: tf.keras.layers.Layer, scope: str, shape: Sequence[Optional[int]]) -> Any:
-        with tf.name_scope(f"{scope}/{layer.name}"):
-            layer.build(shape)
-        self.variables.update((variable.name.split(":")[0], variable) for variable in layer.variables)
-        return layer
-
-    def _kernel_initializer(self) -> tf.keras.initializers.Initializer:
-        return tf.keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal", seed=self._seed())
-
-    def convolution(
-        self, scope: str, name: str, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, bias: bool = False
-    ) -> tf.keras.layers.Conv2D:
-        """`same` convolution, normal(0, sqrt(2 / fan_out))."""
-        layer = tf.keras.layers.Conv2D(
-            outputs,
-            kernel,
-            stride,
-            padding="same",
-            use_bias=bias,
-            kernel_initializer=self._kernel_initializer(),
-            name=name,
-            dtype=self.policy,
-        )
-        return self._build(layer, scope, [None, None, None, inputs])
-
-    def depthwise(self, scope: str, channels: int, kernel: int, stride: int) -> tf.keras.layers.DepthwiseConv2D:
-        """`same` depthwise convolution; its fan_out is kernel * kernel."""
-        layer = tf.keras.layers.DepthwiseConv2D(
-            kernel,
-            stride,
-            padding="same",
-            use_bias=False,
-            depthwise_initializer=self._kernel_initializer(),
-            name="depthwise_conv2d",
-            dtype=self.policy,
-        )
-        return self._build(layer, scope, [None, None, None, channels])
-
-    def batch_norm(self, scope: str, channels: int, index: int = 0) -> BatchNormalization:
-        """The scope's `index`-th batch norm."""
-        name = "tpu_batch_normalization" + (f"_{index}" if index else "")
-        return self._build(BatchNormalization(name=name, dtype=self.policy), scope, [None, None, None, channels])
-
-    def dense(self, scope: str, inputs: int, outputs: int) -> tf.keras.layers.Dense:
-        """The classifier: uniform(+-1 / sqrt(classes))."""
-        limit = outputs**-0.5
-        initializer = tf.keras.initializers.RandomUniform(-limit, limit, seed=self._seed())
-        layer = tf.keras.layers.Dense(outputs, kernel_initializer=initializer, name="dense", dtype=self.policy)
-        return self._build(layer, scope, [None, inputs])
+from fast_cpu import inference, kernels
 
 
 class Stem(tf.keras.layers.Layer):
@@ -127,14 +63,14 @@ class MBConv(tf.keras.layers.Layer):
         `forward.draws` the block's draws (float32 [B])."""
         # A frozen block in training is one as well, but XLA would not compile its gradient.
         is_inference = forward is None or forward.moving_statistics
-        if is_inference and self.infers_many and cpu_inference.pays(inputs, self.project.kernel.shape[2]):
+        if is_inference and self.infers_many and inference.pays(inputs, self.project.kernel.shape[2]):
             weights, stride = self._folded(), self.depthwise.strides[0]
 
             def block(part: tf.Tensor) -> tf.Tensor:
-                return cpu_inference.bottleneck(part, weights, stride)
+                return inference.bottleneck(part, weights, stride)
 
             # Without noise the images are in parts already.
-            features = block(inputs) if forward is None else cpu_inference.in_parts(block, inputs)
+            features = block(inputs) if forward is None else inference.in_parts(block, inputs)
         else:
             features = self._bottleneck(inputs, forward)
         if not self.has_residual:
@@ -155,19 +91,15 @@ class MBConv(tf.keras.layers.Layer):
         gate = tf.nn.sigmoid(layers.dense(self.excite, squeezed))
         return layers.normalized(self.project, self.project_norm, features, forward, activate=False, gate=gate)
 
-    def _folded(self) -> cpu_inference.Bottleneck:
+    def _folded(self) -> inference.Bottleneck:
         """The weights of an inference."""
 
-        def linear(
-            convolution: tf.keras.layers.Conv2D, norm: Optional[BatchNormalization] = None
-        ) -> cpu_inference.Linear:
+        def linear(convolution: tf.keras.layers.Conv2D, norm: Optional[BatchNormalization] = None) -> inference.Linear:
             kernel, offset = layers.folded(convolution, norm) if norm else (convolution.kernel, convolution.bias)
             is_depthwise = convolution is self.depthwise
-            return cpu_inference.Linear(
-                tf.squeeze(kernel, [3] if is_depthwise else [0, 1]), tf.convert_to_tensor(offset)
-            )
+            return inference.Linear(tf.squeeze(kernel, [3] if is_depthwise else [0, 1]), tf.convert_to_tensor(offset))
 
-        return cpu_inference.Bottleneck(
+        return inference.Bottleneck(
             depthwise=linear(self.depthwise, self.depthwise_norm),
             squeeze=linear(self.squeeze),
             excite=linear(self.excite),
@@ -236,7 +168,7 @@ class EfficientNet(tf.keras.Model):
 
         Where it is not called there are many: what is computed must not depend on how much a continued run has left to do.
         """
-        self.infers_many = images >= cpu_inference.MANY_IMAGES
+        self.infers_many = images >= inference.MANY_IMAGES
         for block in self.blocks:
             block.infers_many = self.infers_many
 
@@ -260,9 +192,9 @@ class EfficientNet(tf.keras.Model):
         Returns:
           float32 [B, classes].
         """
-        many_on_cpu = self.infers_many and on_cpu.on_cpu() and self.compute_type == tf.float32
+        many_on_cpu = self.infers_many and kernels.on_cpu() and self.compute_type == tf.float32
         if forward is None and many_on_cpu and takes_parts(self.config, images.shape):
-            return cpu_inference.in_parts(self._logits, images)
+            return inference.in_parts(self._logits, images)
         return self._logits(images, forward)
 
     def _logits(self, images: tf.Tensor, forward: Optional[ForwardPass] = None) -> tf.Tensor:
@@ -285,7 +217,7 @@ class EfficientNet(tf.keras.Model):
         """Pixels of 0..255 less the mean, by the standard deviation, in the type of the activations."""
         mean = tf.constant(self.config.mean) * 255.0
         std = tf.constant(self.config.std) * 255.0
-        return tf.cast(on_cpu.elementwise(_standardised, images, mean, std), self.compute_type)
+        return tf.cast(kernels.elementwise(_standardised, images, mean, std), self.compute_type)
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Every variable by the release's name, batch-norm statistics included, in creation order."""
@@ -299,7 +231,7 @@ class EfficientNet(tf.keras.Model):
 def takes_parts(config: ModelConfig, images: Sequence[Optional[int]]) -> bool:
     """Whether many images [B, H, W, 3] are inferred in parts, one for each core, where there is no accelerator."""
     widest = max(block.input_channels * block.expansion for block in config.blocks()[:2])
-    return cpu_inference.part_pays(images, widest)
+    return inference.part_pays(images, widest)
 
 
 def _standardised(images: tf.Tensor, mean: tf.Tensor, std: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,7 @@ import dataclasses
 import math
 from typing import Any, NamedTuple, Optional
 
-from errors import UserError
+from runtime.errors import UserError
 
 
 class Variant(NamedTuple):

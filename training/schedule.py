@@ -7,7 +7,7 @@ from typing import Union
 
 import tensorflow as tf
 
-from flags.config import OptimizerConfig
+from training.config import OptimizerConfig
 
 WARMUP_EPOCHS = 5
 DECAY_EPOCHS = 2.4

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from checkpoints.names import AVERAGE_SUFFIX, MOMENTUM_SUFFIX, SQUARES_SUFFIX, STEP_NAME
 from efficientnet.model import EfficientNet
-
-AVERAGE_SUFFIX = "/ExponentialMovingAverage"
-SQUARES_SUFFIX = "/RMSProp"
-MOMENTUM_SUFFIX = "/RMSProp_1"
-STEP_NAME = "global_step"
 
 
 class TrainingState:

@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, Optional
 
-from errors import UserError
+from runtime.errors import UserError
 
 BLOCK = 512
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import http.client
 import os
-import urllib.error
 import urllib.request
 from typing import Optional
 
-from errors import UserError
-from reporting.progress import progress
+from runtime.errors import UserError
+from runtime.progress import progress
 
 BLOCK = 1 << 20
 SECONDS = 60

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from data import records
+from data.images.files import Item, Rules
 from data.prepare import listing
 from data.prepare.image_shards import UNREADABLE, Split, mean_and_std, remove_others, write_images, write_unreadable
-from data.prepare.images import Item, Rules
 from data.tasks import TASK_FILE, TASKS
-from errors import UserError
+from runtime.errors import UserError
+from runtime.files import write_text
 
 if TYPE_CHECKING:
-    from flags.config import PrepareConfig
+    from data.prepare.config import PrepareConfig
 
 SETTINGS = ("num_test_images", "num_shards", "seed")
 LABELED, UNLABELED, TEST = "labeled", "unlabeled", "test"
@@ -232,7 +232,7 @@ def _write_task(data_dir: str, classes: list[str], train: Split, test: Split, un
         class_names=tuple(classes),
     )
     text = json.dumps(task.to_json(), indent=2, ensure_ascii=False) + "\n"
-    records.write_text(os.path.join(data_dir, TASK_FILE), text)
+    write_text(os.path.join(data_dir, TASK_FILE), text)
 
 
 def _say(config: PrepareConfig, planned: Plan, left_out: int) -> None:

@@ -24,16 +24,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data import records
+from data.images.files import Item, Rules
 from data.prepare import archives, listing
 from data.prepare.image_shards import UNREADABLE, Split, remove_others, write_images, write_unreadable
-from data.prepare.images import Item, Rules
 from data.tasks import TASK_FILE, TASKS
-from errors import UserError
-from reporting.progress import progress
+from runtime.errors import UserError
+from runtime.files import write_text
+from runtime.progress import progress
 
 if TYPE_CHECKING:
-    from flags.config import PrepareConfig
+    from data.prepare.config import PrepareConfig
 
 SETTINGS = ("seed",)
 TRAIN_TAR, VALIDATION_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
@@ -93,7 +93,7 @@ def write(config: PrepareConfig) -> dict[str, int]:
         num_images={name: split.num_images for name, split in splits.items()},
         class_names=tuple(classes),
     )
-    records.write_text(os.path.join(config.data_dir, TASK_FILE), json.dumps(task.to_json(), indent=2) + "\n")
+    write_text(os.path.join(config.data_dir, TASK_FILE), json.dumps(task.to_json(), indent=2) + "\n")
     return {**splits["train"].written, **splits["validation"].written}
 
 

@@ -7,8 +7,8 @@ import os
 import unicodedata
 from collections.abc import Iterator
 
-from data.prepare.images import Item
-from errors import UserError
+from data.images.files import Item
+from runtime.errors import UserError
 
 IGNORED = ("thumbs.db", "desktop.ini", "__macosx")
 

@@ -23,15 +23,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from data import records
+from data.images.files import to_png
 from data.prepare import download, matlab, shards
-from data.prepare.images import to_png
+from data.records.examples import labeled_example, shard_name, unlabeled_example
 from data.tasks import TASK_FILE, TASKS
-from errors import UserError
-from reporting.progress import progress
+from runtime.errors import UserError
+from runtime.files import write_text
+from runtime.progress import progress
 
 if TYPE_CHECKING:
-    from flags.config import PrepareConfig
+    from data.prepare.config import PrepareConfig
 
 SETTINGS: tuple[str, ...] = ()
 ADDRESS = "http://ufldl.stanford.edu/housenumbers/"
@@ -84,7 +85,7 @@ def write(config: PrepareConfig) -> dict[str, int]:
             "unlabeled": sources["extra"].count,
         },
     )
-    records.write_text(os.path.join(config.data_dir, TASK_FILE), json.dumps(task.to_json(), indent=2) + "\n")
+    write_text(os.path.join(config.data_dir, TASK_FILE), json.dumps(task.to_json(), indent=2) + "\n")
     return written
 
 
@@ -169,7 +170,7 @@ def _write_in_order(config: PrepareConfig, source: Source, prefix: str, num_shar
 
     def serialize(numbered: tuple[int, np.ndarray]) -> bytes:
         index, image = numbered
-        return _labeled(image, source.digits[index]) if is_labeled else records.unlabeled_example(_encoded(image))
+        return _labeled(image, source.digits[index]) if is_labeled else unlabeled_example(_encoded(image))
 
     return shards.write_stream(
         config.data_dir, prefix, lambda skip: enumerate(source.images(skip), skip), source.count, num_shards, serialize
@@ -177,7 +178,7 @@ def _write_in_order(config: PrepareConfig, source: Source, prefix: str, num_shar
 
 
 def _labeled(image: np.ndarray, digit: int) -> bytes:
-    return records.labeled_example(_encoded(image), int(digit) + 1)
+    return labeled_example(_encoded(image), int(digit) + 1)
 
 
 def _encoded(image: np.ndarray) -> bytes:
@@ -188,7 +189,7 @@ def _write_truth(config: PrepareConfig, source: Source) -> None:
     num_shards = NUM_SHARDS["extra"]
     bounds = shards.bounds(source.count, num_shards)
     truth = {
-        records.shard_name("extra", shard, num_shards): source.digits[bounds[shard] : bounds[shard + 1]].tolist()
+        shard_name("extra", shard, num_shards): source.digits[bounds[shard] : bounds[shard + 1]].tolist()
         for shard in range(num_shards)
     }
-    records.write_text(os.path.join(config.data_dir, "unlabeled", "labels_for_report.json"), json.dumps(truth) + "\n")
+    write_text(os.path.join(config.data_dir, "unlabeled", "labels_for_report.json"), json.dumps(truth) + "\n")

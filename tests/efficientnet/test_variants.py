@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from efficientnet.variants import VARIANTS, ModelConfig, round_channels
-from errors import UserError
+from runtime.errors import UserError
 from tests.golden.compare_tables import compare_variables
 
 REFERENCE = os.path.join(os.path.dirname(__file__), os.pardir, "golden", "variables.json.gz")

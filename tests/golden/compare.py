@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from errors import UserError
+from runtime.errors import UserError
 
 OK, DEVIATES, UNREADABLE = 0, 1, 2
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)

@@ -21,14 +21,17 @@ import numpy as np
 import tensorflow as tf
 from absl import flags as absl_flags
 
+from checkpoints import writing
+from checkpoints.names import AVERAGE_SUFFIX, STEP_NAME
+from checkpoints.reading import HEAD, load_weights
 from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
-from errors import UserError
 from flags import build, definitions
-from flags.config import TrainConfig
+from runtime.errors import UserError
 from tests.golden.checks import Checks
-from training import checkpoints
-from training.state import AVERAGE_SUFFIX, STEP_NAME, TrainingState
+from training import saving
+from training.config import TrainConfig
+from training.state import TrainingState
 from training.trainer import Trainer
 
 LOSS_TOLERANCE = 1e-4  # relative
@@ -99,7 +102,7 @@ def train_config(arrays: Arrays, folder: str, scratch: str) -> TrainConfig:
 
 def _with_classes(config: TrainConfig, arrays: Arrays) -> TrainConfig:
     """The release let --num_label_classes override the task's number, ours refuses to: the classifier's width counts."""
-    bias = f"init/{config.model.name}/{checkpoints.HEAD}/bias"
+    bias = f"init/{config.model.name}/{HEAD}/bias"
     _require(arrays, [bias])
     count = int(arrays[bias].size)
     teacher = dataclasses.replace(config.teacher, num_classes=count) if config.teacher else None
@@ -108,7 +111,7 @@ def _with_classes(config: TrainConfig, arrays: Arrays) -> TrainConfig:
 
 def _teacher_checkpoint(arrays: Arrays, folder: str, scratch: str) -> str:
     prefix = os.path.join(folder, "teacher.ckpt")
-    if os.path.exists(prefix + checkpoints.INDEX_SUFFIX):
+    if os.path.exists(prefix + writing.INDEX_SUFFIX):
         return prefix
     weights = _teacher_weights(arrays)
     if not weights:
@@ -117,7 +120,7 @@ def _teacher_checkpoint(arrays: Arrays, folder: str, scratch: str) -> str:
         )
     prefix = os.path.join(scratch, "teacher.ckpt")
     averages = {name + AVERAGE_SUFFIX: value for name, value in weights.items()}
-    checkpoints.write(prefix, {**weights, **averages})
+    writing.write(prefix, {**weights, **averages})
     return prefix
 
 
@@ -152,7 +155,7 @@ def _assign(variable: tf.Variable, value: np.ndarray, name: str) -> None:
 
 
 def make_batches(arrays: Arrays, config: TrainConfig) -> Iterator[Any]:
-    """The file's batches in turn, for ever, in the form of `data.streams.training_stream`."""
+    """The file's batches in turn, for ever, in the form of `data.streams.training`."""
     count = _count_batches(arrays)
     batches = [_batch(arrays, index, config) for index in range(count)]
     stacked = tf.nest.map_structure(lambda *parts: np.stack(parts), *batches)
@@ -334,12 +337,12 @@ def _check_logits(quantity: str, inference: Inference, arrays: Arrays, checks: C
 def check_import(arrays: Arrays, inference: Inference, prefix: str, checks: Checks) -> None:
     """Reads the release's final checkpoint by `restore` and by `load_weights`: bit for bit, and its logits."""
     state = TrainingState(EfficientNet(inference.model))
-    checkpoints.restore(state, prefix)
+    saving.restore(state, prefix)
     for name, variable in state.named_variables().items():
         if f"final/{name}" in arrays:
             checks.absolute("import", variable.numpy(), arrays[f"final/{name}"], 0.0, name)
     for quantity, suffix in (("raw_logits", ""), ("ema_logits", AVERAGE_SUFFIX)):
-        checkpoints.load_weights(inference.network, prefix, "predict_ckpt_path", use_averages=bool(suffix))
+        load_weights(inference.network, prefix, "predict_ckpt_path", use_averages=bool(suffix))
         _check_weights(inference.network, arrays, "final/", suffix, checks)
         _check_logits(quantity, inference, arrays, checks, os.path.basename(prefix))
 
@@ -348,7 +351,7 @@ def check_teacher(arrays: Arrays, config: TrainConfig, checks: Checks) -> None:
     """Reads the teacher's checkpoint as training does: bit for bit what the release's step saw."""
     assert config.teacher is not None
     network = EfficientNet(config.teacher)
-    checkpoints.load_weights(network, config.teacher_path, "teacher_model_path")
+    load_weights(network, config.teacher_path, "teacher_model_path")
     _check_weights(network, arrays, f"init/{TEACHER}", "", checks)
 
 

@@ -8,14 +8,15 @@ from typing import Any, Optional
 import numpy as np
 import pytest
 
+from checkpoints.names import AVERAGE_SUFFIX, SQUARES_SUFFIX
+from checkpoints.reading import Reader
 from efficientnet.model import EfficientNet
-from errors import UserError
+from runtime.errors import UserError
 from tests.efficientnet.tiny import images, tiny
 from tests.golden import compare_trajectory
 from tests.golden.checks import Checks
 from tests.golden.compare import compare, kind_of, main, read
-from training import checkpoints
-from training.state import AVERAGE_SUFFIX, SQUARES_SUFFIX, TrainingState
+from training.state import TrainingState
 
 FOLDER = os.path.dirname(__file__)
 RATES = os.path.join(FOLDER, "learning_rate.json")
@@ -302,7 +303,7 @@ def test_a_teacher_without_a_checkpoint_is_written_from_the_file(tmp_path: Path)
     config = _config(tmp_path, *flags, **arrays)
     assert (config.teacher.name, config.teacher.num_classes) == ("efficientnet-b1", 7)
     assert (config.optimizer.unlabel_ratio, config.optimizer.teacher_softmax_temp) == (1.5, 0.5)
-    reader = checkpoints.Reader(config.teacher_path, "teacher_model_path")
+    reader = Reader(config.teacher_path, "teacher_model_path")
     np.testing.assert_array_equal(reader.tensor("efficientnet-b1/x" + AVERAGE_SUFFIX), kernel)
     with pytest.raises(
         UserError, match=r"neither init/teacher_model/... in the file nor .*teacher.ckpt.index beside it"
