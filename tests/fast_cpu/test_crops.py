@@ -33,7 +33,7 @@ def _resized(crops: list[np.ndarray], mirrored: list[bool], size: int) -> np.nda
 
 @st.composite
 def _shapes_that_fit(draw: st.DrawFn, size: int) -> tuple[int, int]:
-    """Height and width of any crop for which `bicubic.fits`."""
+    """Height and width of any crop for which `fits`."""
     width = draw(st.integers(1, 3 * size))
     return draw(st.integers(1, 4 * size * size // width)), width
 
@@ -49,7 +49,7 @@ def _batches(draw: st.DrawFn) -> tuple[int, list[tuple[int, int, bool]]]:
 @given(_batches(), st.integers(0, 1000))
 def test_bit_equal_for_crops_of_any_shape(batch, seed):
     size, drawn = batch
-    assert all(bool(bicubic.fits(tf.constant([height, width, 3]), size)) for height, width, _ in drawn)
+    assert all(bool(fits(tf.constant([height, width, 3]), size)) for height, width, _ in drawn)
     crops = [_crop(height, width, seed) for height, width, _ in drawn]
     mirrored = [one for *_, one in drawn]
     for image, crop, one in zip(_resized(crops, mirrored, size), crops, mirrored):
