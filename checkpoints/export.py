@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import uuid
 
 import tensorflow as tf
 
@@ -17,7 +16,7 @@ from checkpoints.reading import Reader, load_weights
 from data.images import decoding
 from efficientnet.model import EfficientNet
 from runtime.errors import UserError, first_line
-from runtime.files import is_temporary, read_text, whole_file, write_text
+from runtime.files import read_text, remove_unfinished, temporary_beside, whole_file, write_text
 
 SAVED_MODEL = "saved_model"
 SOURCE_FILE = "export.json"
@@ -75,9 +74,7 @@ def _begin(config: ExportConfig, prefix: str, outputs: dict[str, str]) -> None:
             if tf.io.gfile.exists(output) or tf.io.gfile.exists(output + writing.INDEX_SUFFIX):
                 raise UserError(f"--{OUTPUT_FLAG}: {output} exists already; give another folder, or remove it")
     tf.io.gfile.makedirs(config.output_dir)
-    for name in filter(is_temporary, tf.io.gfile.listdir(config.output_dir)):
-        left = os.path.join(config.output_dir, name.rstrip("/"))
-        (tf.io.gfile.rmtree if tf.io.gfile.isdir(left) else tf.io.gfile.remove)(left)
+    remove_unfinished(config.output_dir)
     description.write_description(config.output_dir, config.model, config.image_size, config.task.to_json())
     write_text(path, text)
 
@@ -109,7 +106,7 @@ def make_serving(model: EfficientNet, image_size: int) -> tf.Module:
 
 def _write_saved_model(path: str, model: EfficientNet, image_size: int) -> None:
     serving = make_serving(model, image_size)
-    temporary = f"{path}.writing-{uuid.uuid4().hex[:12]}"
+    temporary = temporary_beside(path)
     try:
         tf.saved_model.save(serving, temporary, signatures={"serving_default": serving.serve})
         tf.io.gfile.rename(temporary, path)

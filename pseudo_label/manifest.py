@@ -45,8 +45,8 @@ class Stage:
 
     def settings(self, work_dir: str) -> dict[str, Any]:
         """The settings as JSON-able values, free of where the work_dir lies."""
-        values = json.loads(json.dumps(dataclasses.asdict(self.config)).replace(json.dumps(work_dir)[1:-1], "WORK_DIR"))
-        return _that_matter(values)
+        values = json.loads(json.dumps(dataclasses.asdict(self.config)))
+        return _that_matter(_without_place(values, work_dir.rstrip("/")))
 
     def has_begun(self) -> bool:
         """Whether a training has saved anything; what other stages have made, they check themselves."""
@@ -63,6 +63,21 @@ class Stage:
         if isinstance(self.config, BalanceConfig):
             return tf.io.gfile.exists(os.path.join(self.config.output_dir, STATS_FILE))
         return True
+
+
+def _without_place(settings: dict[str, Any], work_dir: str) -> dict[str, Any]:
+    """The same settings, in which paths in the work_dir begin with WORK_DIR; other text that looks like one stays as it is."""
+    found = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            value = _without_place(value, work_dir)
+        elif isinstance(value, str) and (name.endswith(("_dir", "_path")) or name == "checkpoint"):
+            value = ";".join(
+                "WORK_DIR" + path[len(work_dir) :] if f"{path}/".startswith(f"{work_dir}/") else path
+                for path in value.split(";")
+            )
+        found[name] = value
+    return found
 
 
 def _that_matter(settings: dict[str, Any]) -> dict[str, Any]:

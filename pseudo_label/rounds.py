@@ -27,12 +27,14 @@ from checkpoints import convert, writing
 from checkpoints.config import ConvertConfig
 from data.fast import Fast
 from data.prepare.run import prepare
+from pseudo_label.balance.inputs import data_dir
 from pseudo_label.balance.run import balance
 from pseudo_label.config import IterateConfig
 from pseudo_label.manifest import Manifest, Stage
 from pseudo_label.predict.run import predict
 from pseudo_label.predict.shards import find_shards
 from reporting import report
+from reporting.report import REPORT_DIR
 from runtime import devices as strategies
 from runtime.errors import UserError
 from runtime.files import remove_unfinished
@@ -96,7 +98,8 @@ def iterate(config: IterateConfig, fast: Fast = Fast()) -> dict[str, Any]:
     planned = stages(config, fast)
     for stage in planned:
         manifest.check(stage)
-    remove_unfinished(config.work_dir)
+    for folder in own_folders(config):
+        remove_unfinished(folder)
     to_do = stages_to_do(planned, manifest)
     for number, stage in enumerate(planned, start=1):
         if stage.name not in to_do:
@@ -121,6 +124,15 @@ def iterate(config: IterateConfig, fast: Fast = Fast()) -> dict[str, Any]:
     print(report.summary_table(results))
     print(f"report: {os.path.join(config.work_dir, 'report', 'report.md')}")
     return results
+
+
+def own_folders(config: IterateConfig) -> list[str]:
+    """Every folder that the loop writes files to as they become whole."""
+    folders = [config.work_dir, os.path.join(config.work_dir, REPORT_DIR), config.teacher.model_dir]
+    for this in config.rounds:
+        folders += [this.predict.output_dir, this.balance.output_dir, data_dir(this.balance), this.student.model_dir]
+        folders += [] if this.finetune is None else [this.finetune.model_dir]
+    return folders
 
 
 def stages_to_do(planned: Sequence[Stage], manifest: Manifest) -> set[str]:

@@ -20,6 +20,7 @@ from data.records import soft_labels
 from data.records.examples import PROBABILITIES, TOP, prediction_name
 from data.tasks import TASK_FILE
 from runtime.errors import UserError
+from runtime.files import matching
 
 CONFIDENCE_LEVEL = 0.95
 _NORMAL_QUANTILE = 1.959963984540054
@@ -231,10 +232,10 @@ def read_predictions(prediction_dir: str, shard: str, num_classes: int) -> Optio
     if match is None:
         raise UserError(f"labels_for_report.json: got the shard name {shard!r}, expected one like train-00000-of-00004")
     first = prediction_name(match[1], int(match[2]), int(match[3]), worker=0)
-    found = tf.io.gfile.glob(os.path.join(prediction_dir, first[:-5] + "[0-9]" * 5))
+    found = matching(prediction_dir, re.escape(first[:-5]) + r"\d{5}")
     if not found:
         return None
-    workers = [_read_worker(path, num_classes) for path in sorted(found)]
+    workers = [_read_worker(path, num_classes) for path in found]
     joined = np.zeros([sum(map(len, workers)), num_classes], np.float32)
     for worker, probabilities in enumerate(workers):
         turns = joined[worker :: len(workers)]

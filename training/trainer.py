@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
 import math
 import os
@@ -288,7 +289,9 @@ class Trainer:
     def evaluate(self) -> dict[str, Any]:
         """Accuracy of the averages (or of the raw weights) on the evaluation split; writes evaluation.json."""
         config = self.config
-        files = find_shards(config.data.label_data_dir, f"{config.eval_split}-?????-of-?????", "label_data_dir")
+        files = find_shards(
+            config.data.label_data_dir, f"{glob.escape(config.eval_split)}-?????-of-?????", "label_data_dir"
+        )
         model, evaluator = self._evaluation_model(files)
         if config.use_averages:
             self.state.copy_averages_to(model)

@@ -24,12 +24,13 @@ from data.prepare import listing, shards
 from data.records.examples import labeled_example, shard_name, unlabeled_example
 from data.records.shards import count_records, write_shard
 from runtime.errors import UserError
-from runtime.files import write_text
+from runtime.files import listed, matching, write_text
 from runtime.progress import Progress, progress
 from runtime.workers import Workers
 
 PARTS = "prepare"
 UNREADABLE = "unreadable.txt"
+_PART_NAME = r".+-\d{5}-of-\d{5}\.json"
 SERIAL_LIMIT = 64  # fewer images than this are read before a second process would have started
 
 
@@ -181,7 +182,8 @@ def remove_others(data_dir: str, splits: Sequence[Split]) -> None:
     """Removes shards that an unfinished run wrote for images that have changed since: our own, by their part files."""
     current = {name for split in splits for name in split.written}
     root = os.path.join(data_dir, PARTS)
-    for path in tf.io.gfile.glob(os.path.join(root, "*", "*.json")):
+    parts = [path for folder in listed(root) for path in matching(os.path.join(root, folder), _PART_NAME)]
+    for path in parts:
         name = os.path.relpath(path, root)[: -len(".json")]
         if name not in current:
             shard = os.path.join(data_dir, name)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from data.prepare.config import PrepareConfig
 
 MARKER = "prepare.json"
-OWN_FOLDERS = ("labeled", "unlabeled", "prepare")
+OWN_FOLDERS = ("", "labeled", "unlabeled", "prepare/labeled", "prepare/unlabeled")
 
 # Each module has `SETTINGS`, the names of the config's fields that decide what is written; `check(config)`, which raises
 # UserError before anything is written; and `write(config)`, which returns the shards that it wrote: {path below data_dir:
@@ -66,7 +66,7 @@ def prepare(config: PrepareConfig) -> None:
     begun = {"settings": settings, "source": _source(module, config)}
     with shards.writing_to(config.data_dir):
         files.write_text(marker, _as_text({**begun, "finished": False}))
-        for folder in OWN_FOLDERS:  # not the whole data_dir: a broken download that goes on may lie there
+        for folder in OWN_FOLDERS:
             files.remove_unfinished(os.path.join(config.data_dir, folder))
         written = module.write(config)
         shards.verify(config.data_dir, written)

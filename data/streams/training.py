@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import fnmatch
 from collections.abc import Sequence
 from typing import Any, Optional
 
@@ -20,6 +20,7 @@ from data.streams.segments import Segments, Shards, positions
 from data.streams.unreadable import Unreadable
 from fast_cpu import randaugment
 from runtime.errors import UserError
+from runtime.files import matching
 from runtime.workers import Pipeline
 
 LABELED_PATTERN = "train-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9]"
@@ -51,8 +52,8 @@ def training_files(data: DataConfig, online_teacher: bool) -> tuple[list[str], l
 
 def _check_labels_exist(directories: str) -> None:
     for directory in directories.split(";"):
-        images = tf.io.gfile.glob(os.path.join(directory, UNLABELED_PATTERN))
-        if images and not tf.io.gfile.glob(os.path.join(directory, FILTERED_PATTERN)):
+        images = matching(directory, fnmatch.translate(UNLABELED_PATTERN))
+        if images and not matching(directory, fnmatch.translate(FILTERED_PATTERN)):
             raise UserError(
                 f"--unlabel_data_dir: {min(images)} and its neighbours have no pseudo labels; make them with --mode=predict and "
                 "--mode=balance, or give the teacher that labels them in training (--teacher_model_name, --teacher_model_path)"

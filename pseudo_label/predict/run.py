@@ -36,11 +36,11 @@ from pseudo_label.predict.shards import (
     expected_images,
     find_shards,
     pending_shards,
-    remove_unfinished_shard,
+    remove_unfinished_shards,
     share_of_records,
 )
 from runtime import devices as strategies
-from runtime.files import write_faults, write_text
+from runtime.files import matching, write_faults, write_text
 from runtime.progress import progress
 
 Batch = dict[str, Any]
@@ -111,7 +111,7 @@ def _check_settings(config: PredictConfig) -> None:
     """Notes what the labels are made with, and raises UserError where some were made with something else."""
     folder = config.info_dir or config.output_dir
     path, wanted = os.path.join(folder, SETTINGS_FILE), _settings(config)
-    if tf.io.gfile.exists(path) and tf.io.gfile.glob(os.path.join(folder, "info-*.txt")):
+    if tf.io.gfile.exists(path) and matching(folder, r"info-.*\.txt"):
         check_begun_with(path, config.output_dir, wanted)
         return
     with write_faults(path, OUTPUT_FLAG):
@@ -172,6 +172,7 @@ class Prediction:
             raise faults.explain(error, files) from error
 
     def _run(self, pending: list[Shard]) -> None:
+        remove_unfinished_shards(pending)
         skipped = unreadable_records([shard.source for shard in pending], self.config.skip_corrupt_records)
         with progress(self.config.title, total=expected_images(self.config, pending, skipped), unit="images") as bar:
             predictions = _ByFile(self._predictions(pending, skipped, bar))
@@ -184,7 +185,6 @@ class Prediction:
         count = 0
         sources = share_of_records(shard.source, config) if config.reassign_label else None
         samples = self.samples.of(shard)
-        remove_unfinished_shard(shard.output)
         with shard_writer(shard.output, OUTPUT_FLAG) as write:
             for number, probabilities in predictions:
                 left_out = not probabilities.any()

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from data.prepare.run import prepare
 from data.records.examples import CLASS_LABEL, IMAGE, unlabeled_example
 from data.records.shards import read_shard, write_shard
 from runtime.errors import UserError
+from runtime.files import temporary_beside
 
 
 def config(folder, **changes):
@@ -151,14 +153,14 @@ def test_an_interrupted_run_is_taken_up_again(prepared, tmp_path, monkeypatch):
 
 
 def test_what_a_killed_run_left_half_written_is_removed_but_no_broken_download(prepared, tmp_path):
-    for name in ("labeled/train-00000-of-00001.writing-0a1b2c", "train_32x32.mat.writing-download"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / "labeled").mkdir()
+    for path in (temporary_beside(f"{tmp_path}/labeled/train-00000-of-00001"), f"{tmp_path}/a.mat.writing-download"):
+        pathlib.Path(path).write_bytes(b"half")
     (tmp_path / "prepare.json").write_text(
         json.dumps({**json.loads((prepared / "prepare.json").read_text()), "finished": False})
     )
     prepare(config(tmp_path))
-    assert [path.name for path in tmp_path.rglob("*.writing-*")] == ["train_32x32.mat.writing-download"]
+    assert [path.name for path in tmp_path.rglob("*.writing-*")] == ["a.mat.writing-download"]
 
 
 def test_a_lost_shard_is_written_again(prepared, tmp_path):

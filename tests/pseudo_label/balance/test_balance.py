@@ -48,6 +48,7 @@ from pseudo_label.balance.run import balance
 from pseudo_label.balance.shards import read_confidences, write_balanced
 from pseudo_label.config import BalanceConfig
 from runtime.errors import UserError
+from runtime.files import temporary_beside
 
 CLASSES = 3
 
@@ -431,7 +432,7 @@ def test_interrupted_run_goes_on_with_what_is_missing(tmp_path):
     data = tmp_path / "out" / "data"
     (tmp_path / "out" / "stats.json").unlink()
     (data / "train-0-00001-of-00003").unlink()
-    (data / "train-0-00001-of-00003.writing-0123456789ab").write_bytes(b"half a shard")
+    Path(temporary_beside(f"{data}/train-0-00001-of-00003")).write_bytes(b"half a shard")
     kept = (data / "train-0-00000-of-00003").stat().st_mtime_ns
     balance(config)
     assert output_bytes(tmp_path / "out") == complete
