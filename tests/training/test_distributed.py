@@ -134,7 +134,7 @@ def test_two_replicas_under_mirrored_strategy_with_rematerialisation(config, one
 
 @pytest.fixture(scope="module")
 def cluster(config, tmp_path_factory):
-    """Two processes that train together until one of them dies: their configs, the chief's words, how they end, what they leave."""
+    """Two processes train together until one dies: their configs, the chief's last words, how they end, what they leave."""
     folder = tmp_path_factory.mktemp("cluster")
     configs = [dataclasses.replace(config, model_dir=str(folder / name)) for name in ("chief", "other")]
     chief, other = start_two(configs, folder, f"--die_at={DEATH}")
