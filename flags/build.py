@@ -320,15 +320,12 @@ def notices(values: FlagValues) -> list[str]:
 
 
 def _optimizer_config(values: FlagValues, task: Task) -> OptimizerConfig:
-    steps = int(values.train_steps * values.train_ratio)
-    if steps < 1:
+    if values.train_last_step_num > values.train_steps:
         raise UserError(
-            f"--train_ratio: got {values.train_ratio:g}, which leaves none of --train_steps={values.train_steps}"
+            f"--train_last_step_num: got {values.train_last_step_num}, expected at most {values.train_steps}, as --train_steps "
+            "says (--train_ratio multiplies both)"
         )
-    if values.train_last_step_num > steps:
-        raise UserError(
-            f"--train_last_step_num: got {values.train_last_step_num}, expected at most {steps}, --train_steps x --train_ratio"
-        )
+    last_steps = _multiplied(values, "train_last_step_num") if values.train_last_step_num > 0 else -1
     if values.unlabeled_only and not values.unlabel_ratio:
         raise UserError(
             "--unlabeled_only is given with --unlabel_ratio=0, which leaves nothing to train on; give the ratio, or leave it out"
@@ -339,13 +336,13 @@ def _optimizer_config(values: FlagValues, task: Task) -> OptimizerConfig:
             f"{values.base_learning_rate:g}"
         )
     return OptimizerConfig(
-        train_steps=steps,
+        train_steps=_multiplied(values, "train_steps"),
         train_batch_size=values.train_batch_size,
         num_train_images=values.num_train_images or task.num_images.get("train", 0),
         train_ratio=values.train_ratio,
         base_learning_rate=values.base_learning_rate,
         final_base_lr=values.final_base_lr,
-        train_last_step_num=values.train_last_step_num,
+        train_last_step_num=last_steps,
         weight_decay=values.weight_decay,
         label_smoothing=values.label_smoothing,
         moving_average_decay=values.moving_average_decay,
@@ -354,6 +351,16 @@ def _optimizer_config(values: FlagValues, task: Task) -> OptimizerConfig:
         label_data_sample_prob=values.label_data_sample_prob,
         unlabeled_only=values.unlabeled_only,
     )
+
+
+def _multiplied(values: FlagValues, flag: str) -> int:
+    """A number of steps times --train_ratio, rounded down; raises UserError if nothing is left."""
+    steps = int(values[flag].value * values.train_ratio)
+    if steps < 1:
+        raise UserError(
+            f"--train_ratio: got {values.train_ratio:g}, which leaves none of --{flag}={values[flag].value}; give a larger one"
+        )
+    return steps
 
 
 def _data_config(

@@ -223,10 +223,18 @@ def _schedule(group: _Group) -> None:
         "Steps of the schedule, before --train_ratio; the default is 350 ImageNet epochs at batch 4096. [release]",
     )
     group.number(
-        "train_ratio", 1.0, "Multiplies the steps and the epochs between two decays. [release]", _positive, "> 0"
+        "train_ratio",
+        1.0,
+        "Multiplies --train_steps, --train_last_step_num and the epochs between two decays; steps are rounded down. [release]",
+        _positive,
+        "> 0",
     )
     group.whole(
-        "train_last_step_num", -1, "Trains only the last so many steps of the schedule; -1 all. [release]", 1, -1
+        "train_last_step_num",
+        -1,
+        "Train only the last N steps of the schedule, before --train_ratio; -1: all. [release]",
+        1,
+        -1,
     )
     group.whole("train_batch_size", 4096, "Labeled images a step, over all replicas. [release]")
     group.number(

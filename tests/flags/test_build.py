@@ -69,6 +69,8 @@ def test_svhn_implies_pixels_network_and_classes():
 
 def test_the_ratio_multiplies_the_steps():
     assert train("--train_steps=101", "--train_ratio=2.5", *IMAGENET).optimizer.train_steps == 252
+    config = train("--train_steps=101", "--train_ratio=2.5", "--train_last_step_num=11", *IMAGENET).optimizer
+    assert (config.train_steps, config.steps_to_train, config.first_schedule_step) == (252, 27, 225)
 
 
 def test_the_variant_s_pixels_give_way_to_the_flag():
@@ -279,11 +281,15 @@ def test_an_online_teacher_of_ours_describes_itself(tmp_path):
         (("--unl_aug=v2", *IMAGENET), "--unl_aug: got 'v2', expected v1 (RandAugment), none or default"),
         (
             ("--train_steps=3", "--train_ratio=0.1", *IMAGENET),
-            "--train_ratio: got 0.1, which leaves none of --train_steps=3",
+            "--train_ratio: got 0.1, which leaves none of --train_steps=3; give a larger one",
         ),
         (
-            ("--train_steps=10", "--train_ratio=2", "--train_last_step_num=21", *IMAGENET),
-            "--train_last_step_num: got 21, expected at most 20, --train_steps x --train_ratio",
+            ("--train_steps=30", "--train_ratio=0.1", "--train_last_step_num=3", *IMAGENET),
+            "--train_ratio: got 0.1, which leaves none of --train_last_step_num=3; give a larger one",
+        ),
+        (
+            ("--train_steps=10", "--train_ratio=2", "--train_last_step_num=11", *IMAGENET),
+            "--train_last_step_num: got 11, expected at most 10, as --train_steps says (--train_ratio multiplies both)",
         ),
         (
             ("--final_base_lr=0.02", *IMAGENET),

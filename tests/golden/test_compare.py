@@ -267,7 +267,7 @@ def test_a_run_s_flags_become_a_training_s_config(tmp_path: Path) -> None:
     )
     assert (config.model.name, config.model.num_classes, config.model.fix_layer_num) == ("efficientnet-b2", 7, 2)
     assert config.model.mean == (0.485, 0.456, 0.406)
-    assert (config.optimizer.train_steps, config.optimizer.steps_to_train) == (60, 6)
+    assert (config.optimizer.train_steps, config.optimizer.steps_to_train) == (60, 12)
     assert (config.optimizer.final_base_lr, config.optimizer.moving_average_decay) == (0.01, 0.99)
     assert config.optimizer.label_smoothing == 0.2
     assert config.model_dir == f"{tmp_path}/model"
