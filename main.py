@@ -12,7 +12,7 @@ from typing import Any, Callable
 from absl import app
 from absl import flags as absl_flags
 
-from flags import build, definitions, remote, rounds
+from flags import build, definitions, notices, remote, rounds
 from runtime import errors, signals, startup
 from runtime.errors import UserError
 
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
         remote.check_reachable(flags)
         build_config, module, function = MODES[flags.mode]
         config = build_config(flags)
-        for line in build.notices(flags) + (rounds.notices(config) if flags.mode == "iterate" else []):
+        for line in notices.notices(flags, config):
             print(f"notice: {line}", file=sys.stderr)
         with signals.raised():
             getattr(startup.imported(module), function)(config)

@@ -18,9 +18,8 @@ from data.prepare.config import PrepareConfig
 from data.tasks import TASKS, Task, load_task
 from efficientnet.variants import ModelConfig
 from evaluation.config import ClassifyConfig
-from flags.definitions import IGNORED
 from flags.folders import count_shards, file_prefix, images_dir, in_data_dir, needed, parse_shard_ids
-from flags.network import check_classes, check_same_architecture, check_teacher, network_of, task_of, teacher_of
+from flags.network import check_same_architecture, check_teacher, network_of, task_of, teacher_of
 from pseudo_label.config import BalanceConfig, PredictConfig
 from runtime.config import DeviceConfig
 from runtime.errors import UserError
@@ -199,8 +198,8 @@ def balance_config(values: FlagValues, title: str = "balance") -> BalanceConfig:
             f"--min_threshold: got {values.min_threshold:g}, expected at most --max_prob, which is {values.max_prob:g}"
         )
     # The release's filter script knows no tasks, only a number of classes.
-    alone = values["num_label_classes"].present and not values["task_name"].present
-    num_classes = values.num_label_classes if alone else check_classes(values, task_of(values))
+    alone = values["num_label_classes"].present and not (values["task_name"].present or values.data_dir)
+    num_classes = values.num_label_classes if alone else task_of(values).num_classes
     input_dir = values.input_dir or in_data_dir(values, "unlabeled", "input_dir", "the images that were predicted on")
     num_shards = count_shards(values, input_dir)
     if values.only_use_num_shards > num_shards:
@@ -302,18 +301,6 @@ def device_config(values: FlagValues) -> DeviceConfig:
         use_bfloat16=values.use_bfloat16 if values["use_bfloat16"].present else None,
         num_shards_per_group=values.num_shards_per_group,
     )
-
-
-def notices(values: FlagValues) -> list[str]:
-    """One line for each flag that was given and has no effect."""
-    lines = [f"--{name} is ignored: {reason}" for name, reason in IGNORED.items() if values[name].present]
-    if values["gcp_project"].present and not values.use_tpu:
-        lines.append("--gcp_project is ignored: only a TPU has use for it")
-    if values.mode == "balance":
-        for name in ("shard_id", "total_replicas", "info_dir"):
-            if values[name].present:
-                lines.append(f"--{name} is ignored: --mode=balance works on all shards and workers in one run")
-    return lines
 
 
 # --- parts of a training --------------------------------------------------------------------------------------------

@@ -177,7 +177,12 @@ def _network(group: _Group) -> None:
         None,
         "Side of the square input in pixels; default: the task's, else the variant's native size. [release]",
     )
-    group.whole("num_label_classes", 1000, "Number of classes; where it is not given, the task's. [release]", 2)
+    group.whole(
+        "num_label_classes",
+        1000,
+        "Number of classes; default: the task's. Another number is for imagenet and svhn without a task.json. [release]",
+        2,
+    )
     group.switch(
         "small_image_model",
         False,

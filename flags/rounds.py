@@ -300,30 +300,3 @@ def _finetune_config(student: FlagValues, this: Round, number: int, folder: str)
         return build.train_config(values, f"round {number} finetune")
     except UserError as error:
         raise UserError(f"--finetune: {error}") from error
-
-
-def notices(config: IterateConfig) -> list[str]:
-    """One line where nothing can be measured, and for each student smaller than its teacher, which the method does not want."""
-    lines = []
-    teacher = config.teacher
-    if not teacher.evaluate:
-        lines.append(f"no accuracy will be measured: the data of {teacher.data.task.name} have no test split")
-    for number, this in enumerate(config.rounds, start=1):
-        student = this.student
-        before, after = _size(teacher), _size(student)
-        if after[0] < before[0] or after[1] < before[1]:
-            lines.append(
-                f"--rounds: round {number}'s student ({student.model.name}, {after[0]} blocks, {after[1]} head channels) is "
-                f"smaller than its teacher ({teacher.model.name}, {before[0]} blocks, {before[1]} head channels); Noisy "
-                "Student wants an equal or larger one"
-            )
-        if student.optimizer.unlabeled_only and this.finetune is None:
-            lines.append(
-                f"--unlabeled_only: round {number}'s student never trains on the labeled images; --finetune would do so after it"
-            )
-        teacher = this.outcome
-    return lines
-
-
-def _size(training: TrainConfig) -> tuple[int, int]:
-    return len(training.model.blocks()), training.model.head_channels

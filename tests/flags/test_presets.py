@@ -13,6 +13,7 @@ import main
 from efficientnet.model import EfficientNet
 from efficientnet.variants import VARIANTS
 from flags import build, rounds
+from flags.notices import notices
 from tests.flags.parsing import PRESETS, ROOT, parsed
 from training import schedule
 
@@ -38,7 +39,7 @@ def trainings(name):
     flagfile = f"--flagfile={PRESETS / name}.flags"
     if "--mode=iterate" in (PRESETS / f"{name}.flags").read_text():
         config = iterating(name)
-        assert rounds.notices(config) == []
+        assert notices(parsed(flagfile), config) == []
         trained = [config.teacher]
         for this in config.rounds:
             trained += [this.student, this.finetune] if this.finetune else [this.student]
@@ -264,6 +265,6 @@ def test_released_filters(classes, num_image, only_get_stats):
     )
     config = build.balance_config(values)
     assert (config.num_classes, config.num_image, config.only_get_stats) == (classes, num_image, bool(only_get_stats))
-    assert [line.split()[0] for line in build.notices(values)] == [
+    assert [line.split()[0] for line in notices(values, config)] == [
         "--prelim_stats_dir", "--task", "--shard_id", "--info_dir"
     ]  # fmt: skip

@@ -12,6 +12,7 @@ from PIL import Image
 from data.tasks import TASKS
 from efficientnet.variants import ModelConfig
 from flags import rounds
+from flags.notices import notices
 from runtime.errors import UserError
 from tests.flags.parsing import describe, parsed
 
@@ -107,10 +108,6 @@ def test_students_start_from_their_teachers_and_pretrain_on_unlabeled_images():
     assert [this.student.optimizer.unlabeled_only for this in config.rounds] == [True, True, False]
     assert {this.finetune.optimizer.unlabeled_only for this in config.rounds} == {False}
     assert [this.finetune.init_path for this in config.rounds] == [this.student.model_dir for this in config.rounds]
-    alone = iterate("--unlabeled_only", "--rounds=efficientnet-b0:4")
-    assert rounds.notices(alone) == [
-        "--unlabeled_only: round 1's student never trains on the labeled images; --finetune would do so after it"
-    ]
 
 
 def test_teachers_are_noised_as_their_round_says():
@@ -210,7 +207,9 @@ def test_ones_own_images_are_prepared_before_the_configs_are_made(tmp_path):
     assert config.rounds[0].predict.input_dir == f"{tmp_path}/work/data/unlabeled"
     assert config.rounds[0].predict.num_shards == 2
     assert not config.teacher.evaluate
-    assert rounds.notices(config)[0] == "no accuracy will be measured: the data of folder have no test split"
+    assert notices(parsed(*ITERATE, *arguments), config)[0] == (
+        "no accuracy will be measured: the data of folder have no test split"
+    )
     (tmp_path / "pictures").rename(tmp_path / "elsewhere")
     assert iterate(*arguments) == config
 
@@ -329,14 +328,6 @@ def test_what_is_wrong_is_said_before_anything_runs(arguments, message):
     with pytest.raises(UserError) as caught:
         iterate(*arguments)
     assert str(caught.value) == message
-
-
-def test_a_student_smaller_than_its_teacher_is_noticed():
-    assert rounds.notices(iterate(TWO)) == [
-        "--rounds: round 2's student (efficientnet-b1, 23 blocks, 960 head channels) is smaller than its teacher "
-        "(efficientnet-b0, 16 blocks, 1280 head channels); Noisy Student wants an equal or larger one"
-    ]
-    assert rounds.notices(iterate("--rounds=efficientnet-b0:4,efficientnet-b1:4")) == []
 
 
 def test_overriding_leaves_the_original_alone_and_keeps_the_rest():
