@@ -1,6 +1,7 @@
 """Noisy Student: `python main.py --mode=MODE --flag=value ...`; `--help` lists the flags.
 
-Exit codes: 0 done, 2 something to put right (one line says what), 130 interrupted and 143 SIGTERM (run it again to continue).
+Exit codes: 0 done, 2 something to put right (one line says what); 130 interrupted, 141 nobody reads the output, 143 SIGTERM (the
+same command continues).
 """
 
 from __future__ import annotations
@@ -66,4 +67,5 @@ def _command() -> str:
 
 if __name__ == "__main__":
     definitions.define()
-    app.run(main, flags_parser=definitions.parse)
+    with signals.closed_output_ends():
+        app.run(main, flags_parser=definitions.parse)

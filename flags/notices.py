@@ -44,7 +44,7 @@ def _other_classes(values: FlagValues) -> list[str]:
     if no_task or not values["num_label_classes"].present:
         return []
     flag = CHECKPOINT_FLAGS.get(values.mode)
-    task = named_task(values, Description.beside(values[flag].value) if flag else None)
+    task = named_task(values, Description.beside(str(values[flag].value)) if flag else None)
     if task.num_classes in (0, values.num_label_classes):
         return []
     return [

@@ -45,6 +45,60 @@ def test_an_error_is_one_line_and_exit_code_2(arguments, message):
     assert done.stderr.startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "closed"),
+    [
+        (["--help"], "stdout"),
+        (["--helpfull"], "stdout"),
+        (["--mode=bogus"], "stderr"),
+        (["--model_dir="], "stderr"),
+        (["--mode=prepare", "--task_name=digits", "--num_shards=1", "--data_dir={}"], "stdout"),
+    ],
+)
+def test_output_that_nobody_reads_ends_it_without_a_word(arguments, closed, tmp_path):
+    read, write = os.pipe()
+    os.close(read)
+    with open(tmp_path / "other", "w+") as other:
+        streams = {"stdout": other, "stderr": other, closed: write}
+        command = [sys.executable, "main.py", *(argument.format(tmp_path / "data") for argument in arguments)]
+        code = subprocess.run(command, cwd=ROOT, check=False, **streams).returncode
+        os.close(write)
+        other.seek(0)
+        assert other.read() == ""
+    assert code == 141
+
+
+def test_head_gets_its_lines():
+    shell = f"set -o pipefail; {sys.executable} main.py --help | head -n 1"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stdout.startswith("Noisy Student self-training: ")
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+    assert done.returncode in (0, 141)  # 0: head left when all was written
+
+
+def test_a_stage_that_takes_it_for_a_fault_of_its_files_does_not_hide_it():
+    code = (
+        "from runtime.files import write_faults\nfrom runtime.signals import closed_output_ends\n"
+        "with closed_output_ends(), write_faults('x', 'model_dir'):\n    print('x', flush=True)\n"
+    )
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    os.close(write)
+    assert done.returncode == 141
+    assert b"cannot write" not in done.stderr
+
+
+def test_a_pipe_that_breaks_elsewhere_keeps_its_traceback():
+    code = (
+        "import os\nfrom runtime.signals import closed_output_ends\n"
+        "with closed_output_ends():\n"
+        "    read, write = os.pipe()\n    os.close(read)\n    os.write(write, b'x')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "BrokenPipeError: [Errno 32] Broken pipe")
+
+
 # --- in this process ------------------------------------------------------------------------------------------------
 
 PARTS = {
