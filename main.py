@@ -13,7 +13,7 @@ from typing import Any, Callable
 from absl import app
 from absl import flags as absl_flags
 
-from flags import build, definitions, notices, remote, rounds
+from flags import build, command_line, notices, remote, rounds
 from runtime import errors, signals, startup
 from runtime.errors import UserError
 
@@ -66,6 +66,6 @@ def _command() -> str:
 
 
 if __name__ == "__main__":
-    definitions.define()
+    command_line.define()
     with signals.closed_output_ends():
-        app.run(main, flags_parser=definitions.parse)
+        app.run(main, flags_parser=command_line.parse)

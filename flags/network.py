@@ -133,7 +133,7 @@ def _flagged_network(values: FlagValues, task: Task) -> ModelConfig:
 def _check_agrees(values: FlagValues, described: Description) -> None:
     for flag, described_by in DESCRIBED_BY.items():
         expected = described_by(described.model)
-        if values[flag].present and values[flag].value != expected:
+        if values[flag].present and values[flag].value not in (None, expected):
             raise UserError(
                 f"--{flag}: got {values[flag].value}, but {described.path} says {expected}; leave the flag out"
             )

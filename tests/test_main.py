@@ -14,7 +14,7 @@ import pytest
 from absl import flags as absl_flags
 
 import main
-from flags import definitions
+from flags.definitions import MODES
 from runtime.errors import UserError
 from runtime.files import whole_file
 from tests.flags.parsing import ROOT, parsed
@@ -31,7 +31,9 @@ def run(*arguments):
     [
         (["--mode=bogus"], "error: flag --mode=bogus: value should be one of <prepare|train|"),
         (["--mod=train"], "error: Unknown command line flag 'mod'. Did you mean: mode"),
-        (["--flagfile=no/such.flags"], "error: Unable to open flagfile: [Errno 2] No such file or directory"),
+        (["--flagfile=no/such.flags"], "error: --flagfile: there is no flag file no/such.flags; check the path"),
+        (["--flagfile"], "error: --flagfile with no argument; --help lists the flags"),
+        (["--flagfile=tests"], "error: tests: Is a directory; check the path"),
         (["train"], "error: got the argument 'train', expected flags alone, as --name=value"),
         ([], "error: --model_dir is missing: --mode=train_and_eval needs it, the folder of checkpoints"),
         (["--task_name=cifar", "--model_dir=x"], "error: --task_name: got 'cifar', expected one of imagenet, svhn,"),
@@ -59,7 +61,7 @@ def test_output_that_nobody_reads_ends_it_without_a_word(arguments, closed, tmp_
     read, write = os.pipe()
     os.close(read)
     with open(tmp_path / "other", "w+") as other:
-        streams = {"stdout": other, "stderr": other, closed: write}
+        streams: dict[str, Any] = {"stdout": other, "stderr": other, closed: write}
         command = [sys.executable, "main.py", *(argument.format(tmp_path / "data") for argument in arguments)]
         code = subprocess.run(command, cwd=ROOT, check=False, **streams).returncode
         os.close(write)
@@ -145,7 +147,7 @@ def test_memory_is_seen_to_before_tensorflow_is_imported(monkeypatch):
     assert order == ["memory", "data.prepare.run"]
 
 
-@pytest.mark.parametrize("mode", definitions.MODES)
+@pytest.mark.parametrize("mode", MODES)
 def test_every_mode_hands_its_config_to_one_function(monkeypatch, mode):
     got: list[Any] = []
     code, asked = start(monkeypatch, got.append, f"--mode={mode}", *PARTS[mode])
@@ -157,7 +159,7 @@ def test_every_mode_hands_its_config_to_one_function(monkeypatch, mode):
 
 
 def test_the_table_of_modes_names_what_exists():
-    assert list(main.MODES) == list(definitions.MODES)
+    assert list(main.MODES) == list(MODES)
     for _, module, function in main.MODES.values():
         path = ROOT / (module.replace(".", "/") + ".py")
         path = path if path.exists() else ROOT / module.replace(".", "/") / "__init__.py"
@@ -171,9 +173,10 @@ def test_the_report_gets_the_command_line(monkeypatch):
     assert got[0].command == "python main.py '--work_dir=with space'"
 
 
-def test_notices_come_before_the_work(monkeypatch, capsys):
-    smaller = ("--rounds=efficientnet-b0:4:width_coefficient=0.5", "--master=x")
-    code, _ = start(monkeypatch, lambda config: None, "--mode=iterate", *PARTS["iterate"], *smaller)
+def test_notices_come_before_the_work(monkeypatch, capsys, tmp_path):
+    smaller = ("--width_coefficient=1", f"--rounds=@{tmp_path}/narrow.flags", "--master=x")
+    (tmp_path / "narrow.flags").write_text("--unlabel_ratio=4\n--width_coefficient=0.5\n")
+    code, _ = start(monkeypatch, lambda config: None, "--mode=iterate", *PARTS["iterate"][:-1], *smaller)
     lines = capsys.readouterr().err.splitlines()
     assert code == 0
     assert lines[0] == "notice: --master is ignored: TensorFlow 2 finds its cluster by --tpu or TF_CONFIG"

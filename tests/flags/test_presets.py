@@ -119,6 +119,32 @@ def test_a_preset_s_networks_are_built(name):
         assert logits.shape == [2, config.model.num_classes]
 
 
+def test_the_digits_teacher_and_student():
+    teacher, student = trainings("digits")
+    table = [
+        (each.model.width_coefficient, each.model.depth_coefficient, each.data.augment.enabled)
+        for each in (teacher, student)
+    ]
+    assert table == [(0.5, 0.3, False), (0.75, 0.3, True)]
+    for config, expected in (
+        (teacher, (800, 20, 0.01, 0.001, 0.0)),
+        (student, (1400, 12, 0.02, 0.003, 4.0)),
+    ):
+        optimizer = config.optimizer
+        assert expected == (
+            optimizer.train_steps,
+            optimizer.train_batch_size,
+            optimizer.base_learning_rate,
+            optimizer.final_base_lr,
+            optimizer.unlabel_ratio,
+        )
+
+
+def test_every_flag_file_beside_the_presets_is_named_by_one():
+    named = re.findall(r"(rounds/\S+\.flags)", "".join(path.read_text() for path in PRESETS.glob("*.flags")))
+    assert {f"rounds/{path.name}" for path in (PRESETS / "rounds").iterdir()} == set(named)
+
+
 # Recipes: unlabel_ratio, randaug_mag, steps.
 IMAGENET = {
     "b0": (1, None, 218948), "b1": (3, None, 218948), "b2": (3, 6, 218948), "b3": (3, 12, 218948),

@@ -10,7 +10,7 @@ from tensorflow.python.ops.resource_variable_ops import UninitializedVariable
 
 from efficientnet.model import EfficientNet
 from efficientnet.variants import VARIANTS, ModelConfig
-from flags import build, definitions
+from flags import build, command_line
 from tests.golden.checks import Checks
 from training.config import OptimizerConfig
 from training.schedule import learning_rate
@@ -74,7 +74,7 @@ def compare_learning_rate(reference: list[dict[str, Any]]) -> dict[str, Any]:
 def optimizer_config(flags: dict[str, Any]) -> OptimizerConfig:
     """What the flags of one table say."""
     given = [f"--{name}={value}" for name, value in flags.items() if value is not None]
-    values = definitions.define(FlagValues())
+    values = command_line.define(FlagValues())
     values(["compare", "--label_data_dir=none", "--model_dir=none", *given])
     return build.train_config(values).optimizer
 

@@ -25,7 +25,7 @@ from checkpoints.names import AVERAGE_SUFFIX, STEP_NAME
 from checkpoints.reading import load_weights
 from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
-from flags import build, definitions
+from flags import build, command_line
 from runtime.errors import UserError
 from tests.golden.checks import Checks
 from training import saving
@@ -88,7 +88,7 @@ def train_config(arrays: Arrays, folder: str, scratch: str) -> TrainConfig:
         added.append(f"unlabel_data_dir={scratch}")
     if any(flag.lstrip("-").startswith("teacher_model_name=") for flag in given):
         added.append(f"teacher_model_path={_teacher_checkpoint(arrays, folder, scratch)}")
-    values = definitions.define(absl_flags.FlagValues())
+    values = command_line.define(absl_flags.FlagValues())
     try:
         values(["compare", *given, *(f"--{flag}" for flag in added)])
     except absl_flags.Error as error:
