@@ -1,6 +1,6 @@
 """Every flag: name, default, where it counts, help with unit, and the check of its single value. Tables alone.
 
-Names and defaults marked [release] are the release's (docs/release.md); [ours] are new. Rules between flags stand in
+Names and defaults marked [release] are the release's (docs/release.md, section 11); [ours] are new. Rules between flags stand in
 `flags/build.py`, the kinds of flags and what their scopes mean in `flags/kinds.py`. No TensorFlow here.
 """
 

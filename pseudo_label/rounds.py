@@ -1,10 +1,10 @@
 """The whole loop (paper, algorithm 1): teacher -> predict -> balance -> student, and the student is the next teacher.
 
-Stages and their folders under the work_dir:
+Stages and their folders in the work_dir:
 
-  prepare          data/                  records of the task (only where prepare needs no source files)
-  teacher          teacher/               model_dir; of a ready-made one (--teacher_model_path) a copy
-  teacher/evaluate teacher/               of a ready-made one, where there is a test split
+  prepare          data/                  records of the task (a stage if prepare needs no source files)
+  teacher          teacher/               model_dir; a ready-made teacher (--teacher_model_path) is copied here
+  teacher/evaluate teacher/               a ready-made teacher, if there is a test split
   roundN/predict   roundN/predictions/    soft labels
   roundN/balance   roundN/balanced/       filtered, balanced records
   roundN/student   roundN/student/        model_dir
@@ -16,6 +16,7 @@ Stages and their folders under the work_dir:
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +25,7 @@ import tensorflow as tf
 
 from checkpoints import convert, writing
 from checkpoints.config import ConvertConfig
+from data.fast import Fast
 from data.prepare.run import prepare
 from pseudo_label.balance.run import balance
 from pseudo_label.config import IterateConfig
@@ -39,23 +41,24 @@ from training.config import TrainConfig
 from training.metrics import METRICS_FILE
 
 
-def stages(config: IterateConfig) -> list[Stage]:
+def stages(config: IterateConfig, fast: Fast = Fast()) -> list[Stage]:
     """All stages in order."""
+    train, make_labels = functools.partial(trainer.run, fast=fast), functools.partial(predict, fast=fast)
     found = [] if config.prepare is None else [Stage("prepare", prepare, config.prepare)]
     if config.ready_teacher is None:
-        found.append(Stage("teacher", trainer.run, config.teacher))
+        found.append(Stage("teacher", train, config.teacher))
     else:
         found.append(Stage("teacher", take_teacher, config.ready_teacher))
         if config.teacher.evaluate:
-            found.append(Stage("teacher/evaluate", trainer.run, config.teacher))
+            found.append(Stage("teacher/evaluate", train, config.teacher))
     for number, this in enumerate(config.rounds, start=1):
         found += [
-            Stage(f"round{number}/predict", predict, this.predict),
+            Stage(f"round{number}/predict", make_labels, this.predict),
             Stage(f"round{number}/balance", balance, this.balance),
-            Stage(f"round{number}/student", trainer.run, this.student),
+            Stage(f"round{number}/student", train, this.student),
         ]
         if this.finetune is not None:
-            found.append(Stage(f"round{number}/finetune", trainer.run, this.finetune))
+            found.append(Stage(f"round{number}/finetune", train, this.finetune))
     return found
 
 
@@ -74,7 +77,7 @@ def take_teacher(config: ConvertConfig) -> None:
         convert.convert(config)
 
 
-def iterate(config: IterateConfig) -> dict[str, Any]:
+def iterate(config: IterateConfig, fast: Fast = Fast()) -> dict[str, Any]:
     """Runs every stage that is not done, then writes the report.
 
     Returns:
@@ -90,7 +93,7 @@ def iterate(config: IterateConfig) -> dict[str, Any]:
             f"on every worker (docs/cloud_tpu.md), or unset {strategies.CLUSTER}"
         )
     manifest = Manifest(config.work_dir)
-    planned = stages(config)
+    planned = stages(config, fast)
     for stage in planned:
         manifest.check(stage)
     remove_unfinished(config.work_dir)

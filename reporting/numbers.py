@@ -1,6 +1,7 @@
-"""The numbers of an `iterate` run, read from what its stages left in their folders (layout: `pseudo_label/rounds.py`).
+"""The numbers of an `iterate` run, read from the folders of its stages (layout: `pseudo_label/rounds.py`).
 
-No times, no paths: the same seed gives the same numbers. What a run does not have (a test split, true labels) is None.
+They contain no times and no paths: the same seed gives the same numbers. What a run does not have (a test split, true labels) is
+None.
 """
 
 from __future__ import annotations

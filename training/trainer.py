@@ -14,6 +14,7 @@ import tensorflow as tf
 from checkpoints import description, writing
 from checkpoints.names import STEP_NAME
 from checkpoints.reading import Reader, load_weights
+from data.fast import Fast
 from data.records.shards import find_shards
 from data.streams import faults
 from data.streams.evaluation import count_labels, evaluation_stream
@@ -23,7 +24,6 @@ from data.streams.training import training_files, training_stream
 from data.streams.unreadable import Unreadable
 from efficientnet.model import EfficientNet
 from evaluation.accuracy import Evaluator
-from fast_cpu.inference import MANY_IMAGES
 from runtime import devices as strategies
 from runtime import signals
 from runtime.errors import UserError
@@ -40,7 +40,7 @@ from training.step import TrainingStep
 EVALUATION_FILE = "evaluation.json"
 
 
-def run(config: TrainConfig) -> Optional[dict[str, Any]]:
+def run(config: TrainConfig, fast: Fast = Fast()) -> Optional[dict[str, Any]]:
     """Trains and evaluates as `config` says; continues from the model_dir's newest checkpoint.
 
     Returns:
@@ -51,7 +51,7 @@ def run(config: TrainConfig) -> Optional[dict[str, Any]]:
     """
     strategy = strategies.make_strategy(config.device)
     with strategy.scope():
-        trainer = Trainer(config, strategy)
+        trainer = Trainer(config, strategy, fast)
     if config.train:
         trainer.train()
     elif config.evaluate:
@@ -62,12 +62,13 @@ def run(config: TrainConfig) -> Optional[dict[str, Any]]:
 class Trainer:
     """One network's training on one strategy. Make it inside the strategy's scope."""
 
-    def __init__(self, config: TrainConfig, strategy: tf.distribute.Strategy):
+    def __init__(self, config: TrainConfig, strategy: tf.distribute.Strategy, fast: Fast = Fast()):
         self.config = config
+        self.fast = fast
         self.strategy = strategy
         self.chief = strategies.is_chief(strategy)
         self.bfloat16 = strategies.uses_bfloat16(config.device, strategy)
-        self.model = EfficientNet(config.model, seed=config.data.seed, bfloat16=self.bfloat16)
+        self.model = EfficientNet(config.model, seed=config.data.seed, bfloat16=self.bfloat16, ops=fast.training())
         self.state = TrainingState(self.model)
         self._skipped: list[Unreadable] = []
         self._results_dir = config.model_dir
@@ -240,6 +241,7 @@ class Trainer:
                 strategies.pipeline_of(context),
                 online_teacher=config.teacher is not None,
                 skipped=self._skipped,
+                augmenter=self.fast.augmenter,
             )
 
         return self.strategy.distribute_datasets_from_function(make)
@@ -275,7 +277,8 @@ class Trainer:
         config = self.config
         if config.teacher is None:
             return None
-        teacher = EfficientNet(config.teacher, bfloat16=self.bfloat16)
+        ops = self.fast.inference(lambda enough: enough)
+        teacher = EfficientNet(config.teacher, bfloat16=self.bfloat16, ops=ops)
         teacher.trainable = False
         load_weights(teacher, config.teacher_path, "teacher_model_path", use_averages=config.use_averages)
         return teacher
@@ -327,11 +330,11 @@ class Trainer:
 
     def _evaluation_model(self, files: list[str]) -> tuple[EfficientNet, Evaluator]:
         if self._evaluation is None:
-            images = min(count_up_to(MANY_IMAGES, files), self.config.num_eval_images or MANY_IMAGES)
             with self.strategy.scope():
                 model = self.model
                 if self.config.use_averages:
-                    model = EfficientNet(self.config.model, bfloat16=self.bfloat16)
-                model.expect_inference_of(images)
+                    limit = self.config.num_eval_images
+                    ops = self.fast.inference(lambda enough: min(count_up_to(enough, files), limit or enough))
+                    model = EfficientNet(self.config.model, bfloat16=self.bfloat16, ops=ops)
                 self._evaluation = (model, Evaluator(model, self.strategy))
         return self._evaluation

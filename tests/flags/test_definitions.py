@@ -13,7 +13,7 @@ from flags.definitions import GROUPS, SCOPES
 from flags.kinds import Scope
 from tests.flags.parsing import parsed
 
-# RELEASE section 11, in its order. augment_name: `v1` is the value that names RandAugment; the default names none, as
+# docs/release.md, section 11, in its order. augment_name: `v1` is the value that names RandAugment; the default names none, as
 # section 10's `none` for b0 and b1 shows.
 RELEASED = {
     "task_name": "imagenet",

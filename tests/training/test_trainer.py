@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from checkpoints import writing
 from data.config import AugmentConfig, DataConfig
+from data.fast import Fast
 from data.prepare import run
 from data.prepare.config import PrepareConfig
 from data.records.examples import filtered_example, labeled_example
@@ -19,7 +20,7 @@ from data.records.shards import write_shard
 from data.streams import segments
 from data.streams.training import training_stream
 from data.tasks import load_task
-from efficientnet.model import EfficientNet
+from efficientnet.ops import Ops
 from efficientnet.variants import ModelConfig
 from runtime import signals
 from runtime.config import DeviceConfig
@@ -364,11 +365,16 @@ def test_an_evaluation_of_nothing_is_an_error_and_keeps_what_was_found_before(fi
         assert file.read() == before
 
 
-def test_the_network_knows_how_many_images_are_evaluated(finished, monkeypatch):
+def test_the_network_knows_how_many_images_are_evaluated(finished):
     counts = []
-    monkeypatch.setattr(EfficientNet, "expect_inference_of", lambda model, images: counts.append(images))
+
+    def plain(count_up_to):
+        counts.append(count_up_to(1000))
+        return Ops()
+
+    fast = Fast(inference=plain)
     for limit in (None, 5, 1000):
-        trainer.run(dataclasses.replace(finished, train=False, num_eval_images=limit))
+        trainer.run(dataclasses.replace(finished, train=False, num_eval_images=limit), fast)
     assert counts == [21, 5, 21]
 
 
