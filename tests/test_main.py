@@ -103,6 +103,7 @@ def test_a_pipe_that_breaks_elsewhere_keeps_its_traceback():
 
 # --- in this process ------------------------------------------------------------------------------------------------
 
+FAST = object()  # the fast ways of computing that main found
 PARTS = {
     "prepare": ("--task_name=digits", "--data_dir=x"),
     "train": ("--model_dir=m", "--label_data_dir=l"),
@@ -123,12 +124,17 @@ def start(monkeypatch, function, *arguments):
 
     def import_module(name):
         asked.append(name)
-        return types.SimpleNamespace(**{name: function for _, _, name in main.MODES.values()})
+        return types.SimpleNamespace(**{name: run for _, _, name in main.MODES.values()})
+
+    def run(config, *fast):
+        assert fast == ((FAST,) if absl_flags.FLAGS.mode in main.RUN_A_NETWORK else ())
+        function(config)
 
     monkeypatch.setattr(absl_flags, "FLAGS", parsed(*arguments))
     monkeypatch.setattr(main.startup, "imported", import_module)
+    monkeypatch.setattr(main.fast, "find", lambda: FAST)
     monkeypatch.setattr(main.startup, "quieten", lambda: None)
-    monkeypatch.setattr(main.startup, "reuse_memory", lambda: None)
+    monkeypatch.setattr(main.fast, "prepare_process", lambda: None)
     return main.main(["main.py"]), asked
 
 
@@ -142,7 +148,7 @@ def test_memory_is_seen_to_before_tensorflow_is_imported(monkeypatch):
     monkeypatch.setattr(absl_flags, "FLAGS", parsed("--mode=prepare", *PARTS["prepare"]))
     monkeypatch.setattr(main.startup, "imported", import_module)
     monkeypatch.setattr(main.startup, "quieten", lambda: None)
-    monkeypatch.setattr(main.startup, "reuse_memory", lambda: order.append("memory"))
+    monkeypatch.setattr(main.fast, "prepare_process", lambda: order.append("memory"))
     assert main.main(["main.py"]) == 0
     assert order == ["memory", "data.prepare.run"]
 
