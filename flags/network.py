@@ -15,9 +15,9 @@ from efficientnet.variants import VARIANTS, ModelConfig
 from runtime.errors import UserError
 from runtime.files import read_text
 
-# Tasks of the release, where --num_label_classes may set another number of classes.
+# Tasks of the release: --num_label_classes may set another number of classes for them.
 RELEASED_TASKS = ("imagenet", "svhn")
-# What a flag must agree with, where a checkpoint describes its network.
+# What a flag must agree with if a checkpoint describes its network.
 DESCRIBED_BY: dict[str, Callable[[ModelConfig], Any]] = {
     "model_name": lambda model: model.name,
     "num_label_classes": lambda model: model.num_classes,
@@ -140,7 +140,7 @@ def _check_agrees(values: FlagValues, described: Description) -> None:
 
 
 def check_teacher(values: FlagValues) -> bool:
-    """Whether there is an online teacher; raises UserError where only half of it is given or it has nothing to do."""
+    """Whether there is an online teacher; raises UserError if only half of it is given or it has nothing to do."""
     name, path = values.teacher_model_name, values.teacher_model_path
     if bool(name) != bool(path):
         given, missing = ("name", "path") if name else ("path", "name")
@@ -175,7 +175,7 @@ def teacher_of(values: FlagValues, model: ModelConfig, image_size: int) -> tuple
 
 
 def check_same_architecture(student: ModelConfig, teacher: ModelConfig) -> None:
-    """Raises UserError where the student cannot take the teacher's weights."""
+    """Raises UserError if the student cannot take the teacher's weights."""
     if _architecture(student) != _architecture(teacher):
         raise UserError(
             f"--student_start=teacher: the student ({_described(student)}) is of another architecture than its teacher "

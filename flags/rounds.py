@@ -5,8 +5,8 @@
     --finetune=finetune.flags                        a flag file
 
 The teacher is what the command line's own flags describe, or the checkpoint of --teacher_model_path. A round (its labels, their
-balancing, its student) has the same flags but for what --rounds says of it, a finetuned network its student's but for what the
-file of --finetune says, and no unlabeled images. Who may give which flag follows from its scope (`flags/kinds.py`).
+balancing, its student) has the command line's flags but for what --rounds says of it. A finetuned network has its student's flags
+but for what the file of --finetune says, and sees no unlabeled images. A flag's scope (`flags/kinds.py`) says who may give it.
 Where the stages' folders lie is written at the head of `pseudo_label/rounds.py`.
 """
 
@@ -37,7 +37,7 @@ from training.config import TrainConfig
 # Tasks that `prepare` makes of nothing but what is installed.
 BUILT_IN_TASKS = ("digits",)
 OF_A_ROUND = Scope.PREDICT | Scope.BALANCE | Scope.STUDENT | Scope.ITERATE
-# What the teacher does not read, nor, like the teacher on labeled images alone, a finetuning.
+# Neither the teacher nor a finetuning reads them: both train on labeled images alone.
 NOT_OF_TEACHERS = {name: None for name, scope in SCOPES.items() if Scope.TEACHER not in scope}
 
 Changes = Mapping[str, Any]  # {flag: value}; None is the flag's default
