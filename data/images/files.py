@@ -40,7 +40,8 @@ LOSSY = ("JPEG", "WEBP", "AVIF")
 # What is left of these after an early end is the rows that come first, and the rest has one colour.
 ROW_BY_ROW = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TGA")
 LAST_ROW_FIRST = ("BMP", "TGA")
-MAX_MISSING = 1 / 16  # of a picture's rows
+MAX_MISSING = 1 / 16  # of a picture
+GREY = 128
 MAX_SCANS = 100  # of a progressive JPEG: each is a pass over all pixels
 SMALL_RANGE = 32  # of 256: a picture whose channels vary less may be one of 16 bits that were not all used
 QUALITY = 95
@@ -89,6 +90,7 @@ class Rules:
       always_jpeg: encode lossless sources as JPEG, too.
       statistics: look at the pixels, as a set of unknown pictures needs (all of `Loaded` below `may_pass`); needs `kept_modes` to
         be RGB.
+      store: False only looks at the pixels, and leaves `encoded` empty.
     """
 
     max_side: Optional[int] = 2048
@@ -96,6 +98,7 @@ class Rules:
     upright: bool = True
     always_jpeg: bool = False
     statistics: bool = False
+    store: bool = True
 
 
 class Loaded(NamedTuple):
@@ -203,6 +206,8 @@ def _encode(content: bytes, rules: Rules, name: str, cut_short: bool = False) ->
         rgb.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
         if min(rgb.size) < MIN_SIDE:
             raise Unusable(f"{size[0]} x {size[1]} pixels, too narrow to be scaled to {max_side}")
+    if not rules.store:
+        return _loaded(b"", rgb, rules, remark)
     as_jpeg = rules.always_jpeg or source_format in LOSSY
     return _loaded(to_jpeg(rgb) if as_jpeg else to_png(rgb), rgb, rules, remark)
 
@@ -248,12 +253,19 @@ def _load_cut_short(image: Image.Image) -> str:
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
     pixels = np.asarray(image)
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
-    missing = max(_same_rows(pixels[::-1]), _same_rows(pixels) if image.format in LAST_ROW_FIRST else 0)
-    said = f"the file is truncated or damaged: {missing} of {len(pixels)} rows of pixels are missing"
-    if missing > MAX_MISSING * len(pixels):
+    missing = _missing(pixels.reshape(*pixels.shape[:2], -1), image.format)
+    said = f"the file is truncated or damaged: {missing:.0%} of the picture is missing"
+    if missing > MAX_MISSING:
         raise Unusable(said)
     return said if missing else "the file is truncated or damaged near its end"
+
+
+def _missing(pixels: np.ndarray, form: str) -> float:
+    """The share of a picture that its decoder filled up: a JPEG's missing blocks are grey, others' rows have one colour."""
+    if form == "JPEG":
+        return float((pixels == GREY).all(axis=-1).mean())
+    missing = max(_same_rows(pixels[::-1]), _same_rows(pixels) if form in LAST_ROW_FIRST else 0)
+    return missing / len(pixels)
 
 
 def _is_interlaced(image: Image.Image) -> bool:
@@ -336,7 +348,7 @@ def _check_pixels(image: Image.Image, size: tuple[int, int]) -> None:
 
 def _loaded(encoded: bytes, image: Image.Image, rules: Rules, remark: str = "") -> Loaded:
     if not rules.statistics:
-        return Loaded(encoded)
+        return Loaded(encoded, remark=remark)
     counts = np.array(image.histogram(), np.int64).reshape(3, 256)
     values = np.arange(256)
     pixels = image.size[0] * image.size[1]
