@@ -87,9 +87,11 @@ def of_other_splits(
     train: Iterable[Item], test: Iterable[Item], digests: Mapping[Item, bytes], paths: Mapping[Item, str]
 ) -> dict[bytes, Equal]:
     """What unlabeled pictures are compared with: test images, whose equals are left out, and training images."""
-    found = {}
-    for items, became in ((train, f"{KEPT}: {A_LABELED_IMAGE}"), (test, f"{LEFT_OUT}: {A_TEST_IMAGE}")):
-        found.update({digests[item]: Equal(paths[item], became) for item in items if digests.get(item)})
+    found: dict[bytes, Equal] = {}
+    for items, became in ((test, f"{LEFT_OUT}: {A_TEST_IMAGE}"), (train, f"{KEPT}: {A_LABELED_IMAGE}")):
+        for item in items:
+            if digests.get(item):
+                found.setdefault(digests[item], Equal(paths[item], became))
     return found
 
 
