@@ -13,8 +13,8 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from data.records import soft_labels
-from data.records.encoding import unlabeled_head
-from data.records.examples import IMAGE, PROBABILITIES, TOP
+from data.records.encoding import image_and_name, unlabeled_head
+from data.records.examples import IMAGE, PROBABILITIES, TOP, name_of
 from pseudo_label.balance.framed import frame_size, framed_rows, prediction_layout
 from runtime.errors import UserError
 
@@ -89,14 +89,24 @@ def parse_soft_labels(path: str, serialized: Sequence[bytes], numbers: Sequence[
     return _parse(path, serialized, numbers, _Feature(PROBABILITIES, tf.float32, num_classes))
 
 
-def parse_images(path: str, serialized: Sequence[bytes], numbers: Sequence[int]) -> list[bytes]:
-    """Encoded images of n records; `numbers` are the records' numbers in the file.
+def parse_images(path: str, serialized: Sequence[bytes], numbers: Sequence[int]) -> tuple[list[bytes], list[bytes]]:
+    """Encoded images of n records, and the names of their files; `numbers` are the records' numbers in the file.
+
+    Returns:
+      n images, and n names, empty for one that has none; or no names at all if no image has one.
 
     Raises:
       UserError: a record without an image, with file and record.
     """
     images = _cut_out_images(serialized)
-    return _parse(path, serialized, numbers, _Feature(IMAGE, tf.string, 1))[:, 0].tolist() if images is None else images
+    if images is not None:
+        return images, []
+    named = [both for both in map(image_and_name, serialized) if both]
+    if len(named) == len(serialized):
+        return [image for image, _ in named], [name for _, name in named]
+    return _parse(path, serialized, numbers, _Feature(IMAGE, tf.string, 1))[:, 0].tolist(), list(
+        map(name_of, serialized)
+    )
 
 
 def one_line(error: BaseException) -> str:

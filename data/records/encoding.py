@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Optional
 
 import numpy as np
 
 from data.records import soft_labels
-from data.records.examples import CONFIDENCE, IMAGE, LABEL, PROBABILITIES, TOP, field_head, varint
+from data.records.examples import CONFIDENCE, FILENAME, IMAGE, LABEL, PROBABILITIES, TOP, field_head, varint
 
 # Field numbers of `tf.train.Feature`.
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3
+# In the entry of a file's name: its key, and the bytes of tags and lengths between that and a short name.
+_NAME_MARK = bytes((len(FILENAME),)) + FILENAME.encode()
+_LEAST_LENGTHS = 6
 
 
-def filtered_examples(encoded: Sequence[bytes], rows: np.ndarray) -> list[bytes]:
+def filtered_examples(encoded: Sequence[bytes], rows: np.ndarray, names: Sequence[bytes] = ()) -> list[bytes]:
     """Serialised examples equal to `examples.filtered_example` of every image.
 
     Args:
       encoded: n images.
+      names: the names of their files, empty for one that has none; none at all if no image has one.
       rows: their soft labels as they were predicted: float32 [n, C], or sparse, uint8 [n, 6 K].
     """
     labels, confidences = soft_labels.best(rows)
@@ -30,8 +35,8 @@ def filtered_examples(encoded: Sequence[bytes], rows: np.ndarray) -> list[bytes]
         tails = _tails(labels[same], confidences[same], rows[same])
         size, joined = tails.shape[1], tails.tobytes()
         for start, row in zip(range(0, len(joined), size), same.tolist()):
-            image = encoded[row]
-            examples[row] = _example_head(len(image), size) + image + joined[start : start + size]
+            image, name = encoded[row], _name_entry(names[row]) if names and names[row] else b""
+            examples[row] = _example_head(len(image), len(name) + size) + image + name + joined[start : start + size]
     return examples
 
 
@@ -57,18 +62,37 @@ def _as_rows(parts: Sequence[bytes]) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def unlabeled_head(size: int) -> bytes:
-    """What stands before the image in a record of `size` bytes that holds an image and nothing else.
+def unlabeled_head(size: int, rest: int = 0) -> bytes:
+    """What stands before the image in a record of `size` bytes that holds an image and `rest` bytes after it.
 
     No record has some sizes (a length that takes another byte skips one): for them bytes that no record of that size starts with.
     """
-    for image_length in range(size, -1, -1):
-        head = _example_head(image_length, 0)
-        if len(head) + image_length == size:
+    for image_length in range(size - rest, -1, -1):
+        head = _example_head(image_length, rest)
+        if len(head) + image_length + rest == size:
             return head
-        if len(head) + image_length < size:
+        if len(head) + image_length + rest < size:
             break
     return bytes(size + 1)
+
+
+def image_and_name(record: bytes) -> Optional[tuple[bytes, bytes]]:
+    """The image and its file's name of a record that is, byte for byte, what `examples.unlabeled_example` makes of both; None for
+    another record, or if the name itself looks like part of one."""
+    mark = record.rfind(_NAME_MARK) + len(_NAME_MARK)
+    if mark < len(_NAME_MARK):
+        return None
+    for lengths in range(_LEAST_LENGTHS, _LEAST_LENGTHS + 4):  # longer names have lengths of more bytes
+        name = record[mark + lengths :]
+        entry = _name_entry(name)
+        if record.endswith(entry):
+            head = unlabeled_head(len(record), len(entry))
+            return (record[len(head) : len(record) - len(entry)], name) if record.startswith(head) else None
+    return None
+
+
+def _name_entry(name: bytes) -> bytes:
+    return _entry_head(FILENAME, _BYTES_LIST, len(name)) + name
 
 
 @functools.lru_cache(maxsize=1 << 16)

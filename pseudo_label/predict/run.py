@@ -20,7 +20,7 @@ import tensorflow as tf
 from checkpoints import reading
 from checkpoints.reading import load_weights
 from data.fast import Fast
-from data.records.examples import filtered_example, image_of, prediction_example
+from data.records.examples import filtered_example, image_of, name_of, prediction_example
 from data.records.shards import shard_writer
 from data.streams import faults
 from data.streams.prediction import prediction_stream
@@ -193,7 +193,7 @@ class Prediction:
                 else:
                     source = next(sources)
                     if not left_out:
-                        write(filtered_example(image_of(source), probabilities, config.store_top_k))
+                        write(filtered_example(image_of(source), probabilities, config.store_top_k, name_of(source)))
                 if left_out:
                     self.summary.left_out += 1
                 else:

@@ -19,11 +19,13 @@ from hypothesis import strategies as st
 from data.records.encoding import filtered_examples, unlabeled_head
 from data.records.examples import (
     CONFIDENCE,
+    FILENAME,
     IMAGE,
     LABEL,
     PROBABILITIES,
     filtered_example,
     labeled_example,
+    name_of,
     prediction_example,
     prediction_name,
     shard_name,
@@ -729,6 +731,30 @@ def test_records_with_other_features_or_another_layout_are_read_too(tmp_path):
         write_shard(f"{tmp_path}/predictions/{prediction_name('train', shard, 3, 0)}", examples)
     balance_without_beam(dataclasses.replace(config, output_dir=f"{tmp_path}/other"))
     assert {path.name: path.read_bytes() for path in (tmp_path / "other" / "data").iterdir()} == expected
+
+
+def test_the_names_of_files_stay_with_their_images(tmp_path):
+    shards = random_shards()
+    write_inputs(tmp_path, shards)
+    config = config_for(tmp_path)
+    balance_without_beam(config)
+    names = {}
+    for shard, probabilities in enumerate(shards):
+        images = [image_bytes(shard, row) for row in range(len(probabilities))]
+        names.update({image: f"unlabeled/ü {shard}/{row}.jpg".encode() for row, image in enumerate(images) if row % 7})
+        records = [unlabeled_example(image, names.get(image, b"")) for image in images]
+        write_shard(f"{tmp_path}/images/{shard_name('train', shard, 3)}", records)
+    balance_without_beam(dataclasses.replace(config, output_dir=f"{tmp_path}/named"))
+    found = 0
+    for path in (tmp_path / "named" / "data").iterdir():
+        nameless = read_shard(f"{tmp_path}/out/data/{path.name}")
+        for record, same in zip(read_shard(str(path)), nameless):
+            named, expected = tf.train.Example.FromString(record), tf.train.Example.FromString(same)
+            assert name_of(record) == names.get(image_of(expected), b"")
+            found += bool(name_of(record))
+            named.features.feature.pop(FILENAME, None)
+            assert named == expected
+    assert found > 20
 
 
 def only_probabilities(row: np.ndarray) -> bytes:
