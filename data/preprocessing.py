@@ -10,8 +10,10 @@ from typing import Any, Callable, Optional
 
 import tensorflow as tf
 
-from data import bicubic, randaugment
+from data import bicubic
+from data import randaugment as fast
 from data.config import AugmentConfig
+from data.images import randaugment
 
 CROP_PADDING = 32
 JPEG_BLOCK = 16  # columns of the widest block; a multiple of all others
@@ -176,7 +178,7 @@ def finish_training_images(joined: dict[str, Any], options: TrainingOptions) -> 
         images = joined[IMAGE]
     if "draws" in joined:
         constants = {"cutout_const": size // 8, "translate_const": size // 8} if options.small_image_model else {}
-        images = randaugment.randaugment(images, joined["draws"], augment.magnitude, augment.cutout, **constants)
+        images = fast.randaugment(images, joined["draws"], augment.magnitude, augment.cutout, **constants)
     if "hole" in joined:
         images = randaugment.cutout(images, size // 4, randaugment.random_centers(images, joined["hole"]))
     if "shift" in joined:

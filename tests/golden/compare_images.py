@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from data import preprocessing, randaugment
+from data import preprocessing
+from data.images import randaugment
 from errors import UserError
 from tests.golden.checks import Checks
 
