@@ -5,7 +5,6 @@ Shards are GZIP-less TFRecords of `tf.train.Example`. A shard appears under its 
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import itertools
 import os
@@ -39,23 +38,10 @@ def _int(value: int) -> tf.train.Feature:
 
 
 def _floats(values: np.ndarray) -> tf.train.Feature:
-    # Its constructor would take each value for itself: 160 microseconds for 1,000 of them instead of 2.
-    packed = np.asarray(values, "<f4").tobytes()
-    return tf.train.Feature(float_list=tf.train.FloatList.FromString(field_head(1, len(packed)) + packed))
-
-
-def field_head(field: int, length: int) -> bytes:
-    """Tag and length of a length-delimited protobuf field."""
-    return bytes((field << 3 | 2,)) + varint(length)
-
-
-def varint(value: int) -> bytes:
-    """A number of 0 or more as protobuf writes it."""
-    digits = []
-    while value > 127:
-        digits.append(value & 127 | 128)
-        value >>= 7
-    return bytes((*digits, value))
+    # Its constructor would take each value for itself: 160 microseconds for 1,000 of them instead of 3. Serialised, the floats
+    # of a FloatList are what a string of a BytesList is: field 1, its length, and so many bytes.
+    packed = tf.train.BytesList(value=[np.asarray(values, "<f4").tobytes()])
+    return tf.train.Feature(float_list=tf.train.FloatList.FromString(packed.SerializeToString()))
 
 
 def _serialize(features: dict[str, tf.train.Feature]) -> bytes:
@@ -192,11 +178,12 @@ def shard_writer(path: str, flag: str) -> Iterator[Callable[[bytes], None]]:
 def write_shard(path: str, examples: Iterable[bytes]) -> int:
     """Writes serialised examples as the shard `path`, which appears only when whole; returns their number."""
     tf.io.gfile.makedirs(os.path.dirname(path))
+    number = 0
     with whole_file(path) as temporary, tf.io.TFRecordWriter(temporary) as writer:
-        # Mapped in C, by the method that TFRecordWriter's own calls: a loop would cost half as much again.
-        write = super(tf.io.TFRecordWriter, writer).write
-        last = collections.deque(zip(map(write, examples), itertools.count(1)), maxlen=1)
-    return last[0][1] if last else 0
+        for example in examples:
+            writer.write(example)
+            number += 1
+    return number
 
 
 def write_text(path: str, text: str) -> None:
