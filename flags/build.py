@@ -13,11 +13,11 @@ from absl.flags import FlagValues
 
 from checkpoints.config import ConvertConfig, ExportConfig
 from checkpoints.description import Description
-from data.config import AugmentConfig, DataConfig, TeacherNoise
+from data.config import AugmentConfig, DataConfig, SplitConfig, TeacherNoise
 from data.prepare.config import PrepareConfig
 from data.tasks import TASKS, Task, load_task
 from efficientnet.variants import ModelConfig
-from evaluation.config import ClassifyConfig
+from evaluation.config import ClassifyConfig, EvaluateConfig
 from flags.definitions import IGNORED
 from flags.folders import count_shards, file_prefix, images_dir, in_data_dir, needed, parse_shard_ids
 from flags.network import check_classes, check_same_architecture, check_teacher, network_of, task_of, teacher_of
@@ -64,7 +64,7 @@ def prepare_config(values: FlagValues) -> PrepareConfig:
 def train_config(
     values: FlagValues, title: str = "", labeled_by: Optional[tuple[ModelConfig, str]] = None
 ) -> TrainConfig:
-    """For `train`, `eval`, `train_and_eval`, and each network of `iterate`.
+    """For `train`, `train_and_eval`, and each network of `iterate`.
 
     Args:
       values: the flags.
@@ -74,21 +74,19 @@ def train_config(
     Raises:
       UserError: flags that are missing or do not fit together.
     """
-    train = values.mode != "eval"
     model_dir = needed(values, "model_dir", "the folder of checkpoints")
-    described = None if train else Description.beside(model_dir)
-    task = task_of(values, described)
-    model, image_size = network_of(values, task, described)
-    online = train and check_teacher(values)
+    task = task_of(values)
+    model, image_size = network_of(values, task)
+    online = check_teacher(values)
     teacher, teacher_size = teacher_of(values, model, image_size) if online else (None, None)
     if teacher:
         labeled_by = (teacher, values.teacher_model_path)
-    if train and values.noise_teacher and not online:
+    if values.noise_teacher and not online:
         raise UserError(
             "--noise_teacher is given without an online teacher (--teacher_model_name, --teacher_model_path); where the labels "
             "are on disk, it belongs to the --mode=predict that makes them"
         )
-    unlabeled = _unlabeled_dir(values, online) if train else ""
+    unlabeled = _unlabeled_dir(values, online)
     split = _eval_split(values, task)
     return TrainConfig(
         title=title or values.mode,
@@ -99,23 +97,40 @@ def train_config(
         device=device_config(values),
         teacher=teacher,
         teacher_path=(values.teacher_model_path or "") if online else "",
-        init_path=_init_path(values, model, labeled_by) if train else "",
+        init_path=_init_path(values, model, labeled_by),
         reset_head=values.reset_head,
         unlabeled_dropout=values.unl_dropout,
         unlabeled_stochastic_depth=values.unl_stochastic_depth,
         rematerialise=values.remat,
-        train=train,
-        evaluate=values.mode != "train" and bool(split),
-        eval_batch_size=values.eval_batch_size,
+        evaluation=_split_config(values, task, split) if split and values.mode != "train" else None,
         steps_per_eval=values.steps_per_eval,
         save_checkpoints_steps=values.save_checkpoints_steps,
         keep_checkpoint_max=values.keep_checkpoint_max,
         iterations_per_loop=values.iterations_per_loop,
         log_step_count_steps=values.log_step_count_steps,
         profile_steps=_profile_steps(values),
-        num_eval_images=values.num_test_images if split == "test" else values.num_eval_images,
-        eval_split=split,
         use_averages=values.use_averages,
+    )
+
+
+def evaluate_config(values: FlagValues) -> EvaluateConfig:
+    """For `--mode=eval`.
+
+    Raises:
+      UserError: flags that are missing or do not fit together, data without a test split.
+    """
+    checkpoint = needed(values, "model_dir", "the folder of checkpoints")
+    described = Description.beside(checkpoint)
+    task = task_of(values, described)
+    model, image_size = network_of(values, task, described)
+    return EvaluateConfig(
+        title="eval",
+        model=model,
+        checkpoint=checkpoint,
+        image_size=image_size,
+        data=_split_config(values, task, _eval_split(values, task)),
+        use_averages=values.use_averages,
+        device=device_config(values),
     )
 
 
@@ -363,7 +378,7 @@ def _data_config(
     unlabeled_named = named if values.unl_aug == "default" else _augmentation(values, "unl_aug")
     return DataConfig(
         task=task,
-        label_data_dir=values.label_data_dir or in_data_dir(values, "labeled", "label_data_dir", "the labeled shards"),
+        label_data_dir=_label_data_dir(values),
         unlabel_data_dir=unlabeled,
         image_size=image_size,
         small_image_model=model.small_image_model,
@@ -376,6 +391,21 @@ def _data_config(
         use_cache=values.use_cache,
         skip_corrupt_records=values.skip_corrupt_records,
         seed=values.seed,
+    )
+
+
+def _label_data_dir(values: FlagValues) -> str:
+    return values.label_data_dir or in_data_dir(values, "labeled", "label_data_dir", "the labeled shards")
+
+
+def _split_config(values: FlagValues, task: Task, split: str) -> SplitConfig:
+    return SplitConfig(
+        task=task,
+        label_data_dir=_label_data_dir(values),
+        split=split,
+        num_images=values.num_test_images if split == "test" else values.num_eval_images,
+        eval_batch_size=values.eval_batch_size,
+        skip_corrupt_records=values.skip_corrupt_records,
     )
 
 

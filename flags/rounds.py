@@ -6,7 +6,7 @@
 The teacher is what the command line's own flags describe, or the checkpoint of --teacher_model_path; a student has the same
 flags but for its model, its ratio and its FLAG=VALUE; a finetuned network has its student's, but no unlabeled images, and the
 FLAG=VALUE of --finetune. A round may end with a `:finetune=` of its own, which takes all that follows, or with `:finetune=none`.
-Where the stages' folders lie is written at the head of `pseudo_label/rounds.py`.
+Where the stages' folders lie is written at the head of `runtime/work_dir.py`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from flags.folders import count_shards, in_data_dir, needed
 from flags.network import teacher_of
 from pseudo_label.config import IterateConfig, RoundConfig
 from runtime.errors import UserError
+from runtime.work_dir import balanced_dir, data_dir, finetuned_dir, predictions_dir, student_dir, teacher_dir
 from training.config import TrainConfig
 
 # Tasks that `prepare` makes of nothing but what is installed.
@@ -100,7 +101,7 @@ def iterate_config(values: FlagValues, command: str = "") -> IterateConfig:
     # The task's description does not exist before prepare has run; not to read it later either keeps a continued run's
     # configs equal to the first one's.
     common = {"label_data_dir": labeled, "num_shards": str(num_shards)}
-    of_teacher = {**common, **OF_STUDENTS, "model_dir": os.path.join(work_dir, "teacher")}
+    of_teacher = {**common, **OF_STUDENTS, "model_dir": teacher_dir(work_dir)}
     ready = None
     if values.teacher_model_path or values.teacher_model_name:
         teacher, ready = _ready_teacher(values, of_teacher)
@@ -110,9 +111,8 @@ def iterate_config(values: FlagValues, command: str = "") -> IterateConfig:
     stages = []
     network = teacher
     for number, this in enumerate(rounds, start=1):
-        folder = os.path.join(work_dir, f"round{number}")
         try:
-            stages.append(_round_config(override(values, common), this, number, folder, images, network))
+            stages.append(_round_config(override(values, common), this, number, work_dir, images, network))
         except UserError as error:
             raise UserError(f"--rounds: round {number}: {error}") from error
         network = stages[-1].outcome
@@ -202,7 +202,7 @@ def override(values: FlagValues, changes: Mapping[str, Optional[str]]) -> FlagVa
 
 
 def _ready_teacher(values: FlagValues, of_teacher: Mapping[str, Optional[str]]) -> tuple[TrainConfig, ConvertConfig]:
-    """The evaluation of the teacher that --teacher_model_path names, and how it comes into the work_dir."""
+    """What is known of the teacher that --teacher_model_path names, and how it comes into the work_dir."""
     path = needed(values, "teacher_model_path", "the checkpoint of --teacher_model_name")
     described = Description.beside(path)
     name = values.teacher_model_name or (described.model.name if described else "")
@@ -219,7 +219,7 @@ def _ready_teacher(values: FlagValues, of_teacher: Mapping[str, Optional[str]]) 
     named = override(values, {"teacher_model_name": name})
     model, image_size = teacher_of(named, evaluation.model, evaluation.data.image_size)
     data = dataclasses.replace(evaluation.data, image_size=image_size, small_image_model=model.small_image_model)
-    evaluation = dataclasses.replace(evaluation, model=model, data=data, train=False)
+    evaluation = dataclasses.replace(evaluation, model=model, data=data)
     return evaluation, ConvertConfig(
         "teacher", model, path, evaluation.model_dir, image_size, data.task, flag="teacher_model_path"
     )
@@ -230,7 +230,7 @@ def _prepared(values: FlagValues, work_dir: str) -> FlagValues:
 
     This happens before the other stages' configs are made, because the files say which classes there are.
     """
-    values = override(values, {"data_dir": values.data_dir or os.path.join(work_dir, "data")})
+    values = override(values, {"data_dir": values.data_dir or data_dir(work_dir)})
     importlib.import_module("data.prepare.run").prepare(build.prepare_config(values))
     return override(values, {"source_dir": None, "num_shards": None})
 
@@ -239,13 +239,13 @@ def _prepare_config(values: FlagValues, work_dir: str) -> Optional[PrepareConfig
     """How to prepare the data, where the task needs no files and none were named."""
     if values.task_name not in BUILT_IN_TASKS or values.data_dir or values.label_data_dir or values.unlabel_data_dir:
         return None
-    return build.prepare_config(override(values, {"data_dir": os.path.join(work_dir, "data")}))
+    return build.prepare_config(override(values, {"data_dir": data_dir(work_dir)}))
 
 
 def _round_config(
-    values: FlagValues, this: Round, number: int, folder: str, images: str, teacher: TrainConfig
+    values: FlagValues, this: Round, number: int, work_dir: str, images: str, teacher: TrainConfig
 ) -> RoundConfig:
-    predictions, balanced = os.path.join(folder, "predictions"), os.path.join(folder, "balanced")
+    predictions, balanced = predictions_dir(work_dir, number), balanced_dir(work_dir, number)
     student = override(
         values,
         {
@@ -258,7 +258,7 @@ def _round_config(
             "model_name": this.model_name,
             "unlabel_ratio": repr(this.unlabel_ratio),
             "unlabel_data_dir": os.path.join(balanced, "data"),
-            "model_dir": os.path.join(folder, "student"),
+            "model_dir": student_dir(work_dir, number),
         },
     )
     of_prediction = {name: value for name, value in this.changes.items() if name in OF_PREDICTION}
@@ -277,11 +277,11 @@ def _round_config(
         ),
         build.balance_config(balancing, f"round {number} balance"),
         build.train_config(student, f"round {number} student", (teacher.model, teacher.model_dir)),
-        _finetune_config(student, this, number, folder),
+        _finetune_config(student, this, number, work_dir),
     )
 
 
-def _finetune_config(student: FlagValues, this: Round, number: int, folder: str) -> Optional[TrainConfig]:
+def _finetune_config(student: FlagValues, this: Round, number: int, work_dir: str) -> Optional[TrainConfig]:
     try:
         changes = parse_finetune(student.finetune or "" if this.finetune is None else this.finetune)
         if changes is None:
@@ -294,7 +294,7 @@ def _finetune_config(student: FlagValues, this: Round, number: int, folder: str)
                 **changes,
                 "init_model": "true",
                 "init_model_path": student.model_dir,
-                "model_dir": os.path.join(folder, "finetuned"),
+                "model_dir": finetuned_dir(work_dir, number),
             },
         )
         return build.train_config(values, f"round {number} finetune")
@@ -306,7 +306,7 @@ def notices(config: IterateConfig) -> list[str]:
     """One line where nothing can be measured, and for each student smaller than its teacher, which the method does not want."""
     lines = []
     teacher = config.teacher
-    if not teacher.evaluate:
+    if teacher.evaluation is None:
         lines.append(f"no accuracy will be measured: the data of {teacher.data.task.name} have no test split")
     for number, this in enumerate(config.rounds, start=1):
         student = this.student

@@ -1,23 +1,24 @@
 """The whole loop (paper, algorithm 1): teacher -> predict -> balance -> student, and the student is the next teacher.
 
-Stages and their folders under the work_dir:
+Stages, in order:
 
-  prepare          data/                  records of the task (only where prepare needs no source files)
-  teacher          teacher/               model_dir; of a ready-made one (--teacher_model_path) a copy
-  teacher/evaluate teacher/               of a ready-made one, where there is a test split
-  roundN/predict   roundN/predictions/    soft labels
-  roundN/balance   roundN/balanced/       filtered, balanced records
-  roundN/student   roundN/student/        model_dir
-  roundN/finetune  roundN/finetuned/      model_dir (only with --finetune)
-  report           report/                report.md, results.json, plots
+  prepare           the task's records (only if that needs no source files)
+  teacher           trained on the labeled images; or a ready-made one (--teacher_model_path), copied
+  teacher/evaluate  of a ready-made one, if there is a test split
+  roundN/predict    the teacher's soft labels
+  roundN/balance    filtered and balanced
+  roundN/student    trained on both kinds of images
+  roundN/finetune   trained on, on labeled images (only with --finetune)
 
-`manifest.json` says which stages are done or begun, and with which settings.
+Where each one's files lie is written in `runtime/work_dir.py`. `manifest.json` says which stages are done or begun, and with
+which settings. The report is written anew each time.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -25,38 +26,66 @@ import tensorflow as tf
 from checkpoints import convert, writing
 from checkpoints.config import ConvertConfig
 from data.prepare.run import prepare
+from data.tasks import TASK_FILE
+from evaluation.config import EvaluateConfig
+from evaluation.run import evaluate
 from pseudo_label.balance.run import balance
 from pseudo_label.config import IterateConfig
 from pseudo_label.manifest import Manifest, Stage
 from pseudo_label.predict.run import predict
-from pseudo_label.predict.shards import find_shards
+from pseudo_label.predict.shards import find_shards, has_predictions
+from pseudo_label.results import collect
 from reporting import report
 from runtime import devices as strategies
 from runtime.errors import UserError
 from runtime.files import remove_unfinished
-from training import trainer
+from runtime.work_dir import EVALUATION_FILE, METRICS_FILE, REPORT_FILE, STATS_FILE, report_dir
 from training.config import TrainConfig
-from training.metrics import METRICS_FILE
+from training.trainer import train
 
 
 def stages(config: IterateConfig) -> list[Stage]:
     """All stages in order."""
-    found = [] if config.prepare is None else [Stage("prepare", prepare, config.prepare)]
+    found = []
+    if config.prepare is not None:
+        found.append(Stage("prepare", prepare, config.prepare, _exists(config.prepare.data_dir, TASK_FILE)))
     if config.ready_teacher is None:
-        found.append(Stage("teacher", trainer.run, config.teacher))
+        found.append(_training("teacher", config.teacher))
     else:
-        found.append(Stage("teacher", take_teacher, config.ready_teacher))
-        if config.teacher.evaluate:
-            found.append(Stage("teacher/evaluate", trainer.run, config.teacher))
+        has_checkpoint = _has_checkpoint(config.ready_teacher.model_dir)
+        found.append(Stage("teacher", take_teacher, config.ready_teacher, has_checkpoint, is_result=True))
+        found += _evaluation("teacher/evaluate", config.teacher)
     for number, this in enumerate(config.rounds, start=1):
         found += [
-            Stage(f"round{number}/predict", predict, this.predict),
-            Stage(f"round{number}/balance", balance, this.balance),
-            Stage(f"round{number}/student", trainer.run, this.student),
+            Stage(f"round{number}/predict", predict, this.predict, partial(has_predictions, this.predict)),
+            Stage(f"round{number}/balance", balance, this.balance, _exists(this.balance.output_dir, STATS_FILE)),
+            _training(f"round{number}/student", this.student),
         ]
         if this.finetune is not None:
-            found.append(Stage(f"round{number}/finetune", trainer.run, this.finetune))
+            found.append(_training(f"round{number}/finetune", this.finetune))
     return found
+
+
+def _training(name: str, config: TrainConfig) -> Stage:
+    return Stage(name, train, config, _has_checkpoint(config.model_dir), is_result=True)
+
+
+def _evaluation(name: str, of: TrainConfig) -> list[Stage]:
+    """The evaluation of a network that is not trained here; none if there is nothing to measure it on."""
+    if of.evaluation is None:
+        return []
+    config = EvaluateConfig(
+        of.title, of.model, of.model_dir, of.data.image_size, of.evaluation, of.use_averages, of.device
+    )
+    return [Stage(name, evaluate, config, _exists(of.model_dir, EVALUATION_FILE), is_result=True)]
+
+
+def _has_checkpoint(model_dir: str) -> Callable[[], bool]:
+    return lambda: writing.latest(model_dir) is not None
+
+
+def _exists(folder: str, name: str) -> Callable[[], bool]:
+    return partial(tf.io.gfile.exists, os.path.join(folder, name))
 
 
 def take_teacher(config: ConvertConfig) -> None:
@@ -106,17 +135,22 @@ def iterate(config: IterateConfig) -> dict[str, Any]:
         stage.run(stage.config)
         manifest.mark_done(stage)
         tf.keras.backend.clear_session()
-    results = report.write_report(
+    return _report(config)
+
+
+def _report(config: IterateConfig) -> dict[str, Any]:
+    """Writes the report and prints its table; returns what results.json holds."""
+    data = config.teacher.data
+    results = collect(
         config.work_dir,
         len(config.rounds),
-        config.teacher.data.task.class_names,
+        data.task.class_names,
+        os.path.dirname(data.label_data_dir.split(";")[0]),
         finetuned=[number for number, this in enumerate(config.rounds, start=1) if this.finetune is not None],
-        data_dir=os.path.dirname(config.teacher.data.label_data_dir.split(";")[0]),
-        command=config.command,
-        seed=config.teacher.data.seed,
     )
+    results = report.write_report(config.work_dir, results, command=config.command, seed=data.seed)
     print(report.summary_table(results))
-    print(f"report: {os.path.join(config.work_dir, 'report', 'report.md')}")
+    print(f"report: {os.path.join(report_dir(config.work_dir), REPORT_FILE)}")
     return results
 
 
@@ -126,9 +160,7 @@ def stages_to_do(planned: Sequence[Stage], manifest: Manifest) -> set[str]:
     to_do: set[str] = set()
     needed = False
     for stage in reversed(planned):
-        needed = not manifest.is_done(stage) or (
-            (needed or isinstance(stage.config, TrainConfig)) and not stage.is_there()
-        )
+        needed = not manifest.is_done(stage) or ((needed or stage.is_result) and not stage.is_there())
         to_do |= {stage.name} if needed else set()
     return to_do
 

@@ -26,7 +26,7 @@ from PIL import Image
 from data.images.files import to_png
 from data.prepare import download, matlab, shards
 from data.records.examples import labeled_example, shard_name, unlabeled_example
-from data.tasks import TASK_FILE, TASKS
+from data.tasks import TASK_FILE, TASKS, TRUE_LABELS_FILE
 from runtime.errors import UserError
 from runtime.files import write_text
 from runtime.progress import progress
@@ -192,4 +192,4 @@ def _write_truth(config: PrepareConfig, source: Source) -> None:
         shard_name("extra", shard, num_shards): source.digits[bounds[shard] : bounds[shard + 1]].tolist()
         for shard in range(num_shards)
     }
-    write_text(os.path.join(config.data_dir, "unlabeled", "labels_for_report.json"), json.dumps(truth) + "\n")
+    write_text(os.path.join(config.data_dir, "unlabeled", TRUE_LABELS_FILE), json.dumps(truth) + "\n")

@@ -94,7 +94,7 @@ def train_config(arrays: Arrays, folder: str, scratch: str) -> TrainConfig:
         values(["compare", *(flag for flag in given if flag not in classes), *(f"--{flag}" for flag in added)])
     except absl_flags.Error as error:
         raise UserError(f"flags of the file: {' '.join(str(error).split())}") from error
-    config = dataclasses.replace(build.train_config(values), evaluate=False)
+    config = dataclasses.replace(build.train_config(values), evaluation=None)
     return _with_classes(config, arrays) if classes else config
 
 

@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from checkpoints import writing
-from data.config import AugmentConfig, DataConfig
+from data.config import AugmentConfig, DataConfig, SplitConfig
 from data.prepare import run
 from data.prepare.config import PrepareConfig
 from data.tasks import load_task
@@ -61,7 +61,7 @@ def config(tmp_path_factory):
         str(folder / "one"),
         DeviceConfig(use_tpu=False),
         log_step_count_steps=1,
-        eval_batch_size=4,
+        evaluation=SplitConfig(task, data.label_data_dir, eval_batch_size=4),
     )
 
 
@@ -140,7 +140,7 @@ def test_two_processes_under_tf_config(config, one_device, tmp_path):
 def test_workers_that_die_and_return_continue_from_the_checkpoint(config, tmp_path):
     steps, period = 150, 10
     optimizer = dataclasses.replace(config.optimizer, train_steps=steps, base_learning_rate=0.01)
-    longer = dataclasses.replace(config, optimizer=optimizer, save_checkpoints_steps=period, evaluate=False)
+    longer = dataclasses.replace(config, optimizer=optimizer, save_checkpoints_steps=period, evaluation=None)
     model_dir = str(tmp_path / "killed")
     chief, other = start_two(longer, [model_dir, model_dir])
     while not writing.list_own(model_dir):

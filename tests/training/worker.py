@@ -26,7 +26,7 @@ def main() -> None:
         with strategy.scope():
             trainer.Trainer(config, strategy).train()
     else:
-        trainer.run(config)
+        trainer.train(config)
 
 
 if __name__ == "__main__":
