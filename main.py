@@ -12,7 +12,7 @@ from typing import Any, Callable
 from absl import app
 from absl import flags as absl_flags
 
-from flags import build, definitions, remote, rounds
+from flags import build, definitions, fast, remote, rounds
 from runtime import errors, signals, startup
 from runtime.errors import UserError
 
@@ -32,6 +32,9 @@ MODES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
 }
 
 
+RUN_A_NETWORK = ("train", "eval", "train_and_eval", "predict", "iterate", "classify")
+
+
 def main(argv: list[str]) -> int:
     """Runs the mode that the flags ask for; returns the exit code."""
     flags = absl_flags.FLAGS
@@ -39,14 +42,15 @@ def main(argv: list[str]) -> int:
         if len(argv) > 1:
             raise UserError(f"got the argument {argv[1]!r}, expected flags alone, as --name=value")
         startup.quieten()
-        startup.reuse_memory()
+        fast.prepare_process()
         remote.check_reachable(flags)
         build_config, module, function = MODES[flags.mode]
         config = build_config(flags)
         for line in build.notices(flags) + (rounds.notices(config) if flags.mode == "iterate" else []):
             print(f"notice: {line}", file=sys.stderr)
         with signals.raised():
-            getattr(startup.imported(module), function)(config)
+            run = getattr(startup.imported(module), function)
+            run(config, fast.find()) if flags.mode in RUN_A_NETWORK else run(config)
         return 0
     except KeyboardInterrupt:
         text, code = "interrupted; the same command continues", 130

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import resource
 import shutil
 import statistics
@@ -28,11 +27,6 @@ from benchmarks import bench_machine
 from data.records.examples import prediction_example, prediction_name, shard_name, unlabeled_example
 from data.records.shards import write_shard
 from pseudo_label.config import BalanceConfig
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
-
 
 RELEASE_RECORDS_PER_SECOND = 1_075
 TARGET_RECORDS_PER_SECOND = 100_000
@@ -103,7 +97,7 @@ def measure(number: int, arguments: argparse.Namespace) -> dict:
         runs = []
         for _ in range(arguments.repeat):
             shutil.rmtree(config.output_dir, ignore_errors=True)
-            command = [sys.executable, os.path.abspath(__file__), "--one", json.dumps(dataclasses.asdict(config))]
+            command = [sys.executable, "-m", "benchmarks.balance", "--one", json.dumps(dataclasses.asdict(config))]
             printed = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
             runs.append(json.loads(printed.splitlines()[-1]))  # balance says before it what it has done
     finally:

@@ -36,10 +36,8 @@ from data.records.shards import write_shard
 from data.streams import segments
 from data.streams.training import training_stream
 from data.tasks import Task
-from runtime import machine, startup
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
+from flags import fast
+from runtime import machine
 
 SIZE = 224
 BATCH = 32
@@ -51,7 +49,7 @@ USUAL = "tf.data without RandAugment"
 
 def main() -> None:
     arguments = _arguments()
-    startup.reuse_memory()  # as main.py does
+    fast.prepare_process()  # as main.py does
     with tempfile.TemporaryDirectory() as folder:
         jpegs = make_jpegs(arguments.images)
         write_jpegs(folder, jpegs)
@@ -124,7 +122,7 @@ def pipeline(folder: str, augment: AugmentConfig) -> tf.data.Dataset:
     """The training stream, as training has it: endless batches from records."""
     task = Task("folder", num_classes=2, image_size=SIZE, small_image_model=False, flip=True)
     data = DataConfig(task, folder, image_size=SIZE, augment=augment)
-    stream = training_stream(data, BATCH, 0, 1, segments.Segments(0, 1_000_000))
+    stream = training_stream(data, BATCH, 0, 1, segments.Segments(0, 1_000_000), augmenter=fast.find().augmenter)
     return stream.map(lambda batch: batch["labeled"]["image"])
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import sys
 import tempfile
 import time
@@ -37,11 +36,7 @@ from data.streams import training
 from data.streams.segments import Segments
 from data.streams.training import UNLABELED_PATTERN
 from data.tasks import TASKS
-from runtime import startup
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
-
+from flags import fast
 
 LABELED_BATCH, UNLABELED_BATCH = 4, 8
 STEPS_OF_A_SEGMENT = 100
@@ -52,7 +47,7 @@ TARGET_GROWTH_MIB = 8.0
 
 def main() -> None:
     arguments = _arguments()
-    startup.reuse_memory()  # as main.py does
+    fast.prepare_process()  # as main.py does
     with tempfile.TemporaryDirectory(dir=arguments.dir) as folder:
         stream = input_pipeline.jpeg_stream(folder) if arguments.jpegs else training_stream(folder)
         batches = iter(stream)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -33,10 +32,6 @@ from efficientnet.variants import ModelConfig
 from pseudo_label.config import PredictConfig
 from pseudo_label.predict.run import predict
 from runtime.config import DeviceConfig
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
-
 
 TIMES = (1, 2, 4, 8)
 # What a further record may cost in the last row against the rows before: 1 where the time is linear, 2.4 where it is quadratic.

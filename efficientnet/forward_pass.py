@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Optional
+from typing import Optional
 
 import tensorflow as tf
-
-from fast_cpu import kernels
 
 
 @dataclasses.dataclass
@@ -24,8 +22,6 @@ class ForwardPass:
       cross_replica_mean: averages float32 tensors over the replicas that share batch-norm statistics; None for local ones.
       rematerialise: compute each block again in the backward pass instead of keeping its activations.
       statistics: filled during the pass: (moving variable, batch statistic) of every batch norm that trained.
-      again: filled during the pass, by an activation's `ref()`: computes it again, once the tensor that it is given is there,
-        from what is kept for the backward pass anyway.
     """
 
     seeds: Optional[tf.Tensor] = None
@@ -36,4 +32,3 @@ class ForwardPass:
     cross_replica_mean: Optional[Callable[[list[tf.Tensor]], Sequence[tf.Tensor]]] = None
     rematerialise: bool = False
     statistics: list[tuple[tf.Variable, tf.Tensor]] = dataclasses.field(default_factory=list)
-    again: dict[Any, kernels.Again] = dataclasses.field(default_factory=dict)

@@ -10,14 +10,15 @@ import tensorflow as tf
 
 from checkpoints.reading import load_weights, step_of
 from data.config import SplitConfig
+from data.fast import Fast
 from data.records.shards import find_shards
 from data.streams import faults
 from data.streams.evaluation import evaluation_stream
 from data.streams.reading import count_up_to, unreadable_records
 from efficientnet.model import EfficientNet
+from efficientnet.ops import Ops
 from evaluation.accuracy import Evaluator
 from evaluation.config import EvaluateConfig
-from fast_cpu.inference import MANY_IMAGES
 from runtime import devices
 from runtime.errors import UserError
 from runtime.files import write_faults, write_text
@@ -26,7 +27,7 @@ from runtime.work_dir import EVALUATION_FILE
 CHECKPOINT_FLAG = "model_dir"
 
 
-def evaluate(config: EvaluateConfig) -> dict[str, Any]:
+def evaluate(config: EvaluateConfig, fast: Fast = Fast()) -> dict[str, Any]:
     """Reads a checkpoint's weights into a network, prints its accuracy and writes evaluation.json beside the checkpoint.
 
     Any checkpoint will do, a released one too: only the weights that are evaluated are read.
@@ -39,7 +40,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """
     strategy = devices.make_strategy(config.device)
     with strategy.scope():
-        model = EfficientNet(config.model, bfloat16=devices.uses_bfloat16(config.device, strategy))
+        bfloat16 = devices.uses_bfloat16(config.device, strategy)
+        model = EfficientNet(config.model, bfloat16=bfloat16, ops=split_ops(config.data, fast))
         prefix = load_weights(model, config.checkpoint, CHECKPOINT_FLAG, use_averages=config.use_averages)
         accuracy = SplitAccuracy(model, strategy, config.data, config.image_size)
     result = accuracy(step_of(prefix, CHECKPOINT_FLAG))
@@ -68,7 +70,6 @@ class SplitAccuracy:
         self._data = data
         self._image_size = image_size
         self._files = split_files(data)
-        model.expect_inference_of(min(count_up_to(MANY_IMAGES, self._files), data.num_images or MANY_IMAGES))
         self._skipped = unreadable_records(self._files, data.skip_corrupt_records)
         self._evaluator = Evaluator(model, strategy)
 
@@ -111,6 +112,12 @@ class SplitAccuracy:
 def split_files(data: SplitConfig) -> list[str]:
     """The split's shards; raises UserError if there is none."""
     return find_shards(data.label_data_dir, f"{data.split}-?????-of-?????", "label_data_dir")
+
+
+def split_ops(data: SplitConfig, fast: Fast) -> Ops:
+    """The ops of a network that sees the split's images."""
+    files = split_files(data)
+    return fast.inference(lambda enough: min(count_up_to(enough, files), data.num_images or enough))
 
 
 def in_words(result: dict[str, Any], title: str) -> str:

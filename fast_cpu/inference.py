@@ -1,4 +1,4 @@
-"""A network's blocks without training on a CPU: one image after the other, so that no large activation leaves the caches.
+"""Inference on a CPU: blocks take one image after the other, so that no large activation leaves the caches.
 
 TensorFlow's kernels write every activation of a whole batch to memory and read it again for the next operation. XLA compiles
 what a block does into one function; its own convolutions are slow, but all of a block's are matrix products or depthwise.
@@ -13,14 +13,16 @@ from typing import Any, NamedTuple, Optional
 
 import tensorflow as tf
 
+from efficientnet.forward_pass import ForwardPass
+from efficientnet.layers import BATCH_NORM_EPSILON, BatchNormalization
+from efficientnet.model import EfficientNet, MBConv
+from efficientnet.variants import ModelConfig
 from fast_cpu import kernels
 from fast_cpu.xla import compiled
 from runtime import machine
 
 # A block whose widest activation has fewer elements is not worth what XLA takes to compile it, half a second.
 BLOCK_ELEMENTS = 1 << 20
-# For fewer images a network is not worth it either.
-MANY_IMAGES = 512
 
 
 class Linear(NamedTuple):
@@ -43,10 +45,96 @@ class Bottleneck(NamedTuple):
     expand: Optional[Linear] = None
 
 
+def normalized(
+    convolution: tf.keras.layers.Conv2D,
+    norm: BatchNormalization,
+    inputs: tf.Tensor,
+    forward: Optional[ForwardPass],
+    *,
+    activate: bool = True,
+    gate: Optional[tf.Tensor] = None,
+) -> tf.Tensor:
+    """`efficientnet.ops.normalized` of an inference: the norm is a part of the kernel."""
+    kernel, offset = (tf.cast(part, inputs.dtype) for part in _folded(convolution, norm))
+    if isinstance(convolution, tf.keras.layers.DepthwiseConv2D):
+        outputs = tf.nn.depthwise_conv2d(inputs, kernel, [1, *convolution.strides, 1], "SAME")
+    elif gate is None:
+        outputs = kernels.convolution(inputs, kernel, convolution.strides)
+    else:
+        outputs = kernels.gated_convolution(inputs, gate, kernel)
+    return kernels.with_sigmoid(_swish_of_sum, outputs, offset) if activate else tf.nn.bias_add(outputs, offset)
+
+
+def block(layers: MBConv, inputs: tf.Tensor, forward: Optional[ForwardPass]) -> tf.Tensor:
+    """`efficientnet.ops.bottleneck`, compiled by XLA if that pays."""
+    is_inference = forward is None or forward.moving_statistics
+    if not is_inference or not pays(inputs, layers.project.kernel.shape[2]):
+        return layers.bottleneck(inputs, forward)
+    weights, stride = _weights(layers), layers.depthwise.strides[0]
+    if forward is None:  # `logits` has split the images already
+        return bottleneck(inputs, weights, stride)
+    return in_parts(lambda part: bottleneck(part, weights, stride), inputs)
+
+
+def logits(network: EfficientNet, images: tf.Tensor, forward: Optional[ForwardPass]) -> tf.Tensor:
+    """`efficientnet.ops.logits`, each core's part of the images for itself if that pays."""
+    if forward is None and network.compute_type == tf.float32 and takes_parts(network.config, images.shape):
+        return in_parts(lambda part: network.logits(part, None), images)
+    return network.logits(images, forward)
+
+
+def takes_parts(config: ModelConfig, images: Sequence[Optional[int]]) -> bool:
+    """Whether images [B, H, W, 3] are inferred in parts."""
+    widest = max(block.input_channels * block.expansion for block in config.blocks()[:2])
+    return part_pays(images, widest)
+
+
+def scale_and_offset(
+    gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Batch norm as `inputs * scale + offset`, each float32 [C]."""
+    scale = gamma * tf.math.rsqrt(variance + BATCH_NORM_EPSILON)
+    return scale, beta - mean * scale
+
+
+def _folded(convolution: tf.keras.layers.Conv2D, norm: BatchNormalization) -> tuple[tf.Tensor, tf.Tensor]:
+    """Kernel and offset, float32, of a convolution whose batch norm takes the moving statistics."""
+    scale, offset = scale_and_offset(norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
+    if isinstance(convolution, tf.keras.layers.DepthwiseConv2D):
+        return _uncast(convolution.depthwise_kernel) * scale[:, tf.newaxis], offset
+    return _uncast(convolution.kernel) * scale, offset
+
+
+def _uncast(variable: tf.Variable) -> tf.Variable:
+    """The float32 variable behind Keras's mixed-precision wrapper, so that products are rounded once."""
+    return getattr(variable, "_variable", variable)
+
+
+def _swish_of_sum(sigmoid: kernels.Sigmoid, inputs: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    return kernels.swish(sigmoid, tf.nn.bias_add(inputs, offset))
+
+
+def _weights(layers: MBConv) -> Bottleneck:
+    def normed(convolution: tf.keras.layers.Conv2D, norm: BatchNormalization) -> Linear:
+        kernel, offset = _folded(convolution, norm)
+        return Linear(tf.squeeze(kernel, [3] if convolution is layers.depthwise else [0, 1]), offset)
+
+    def biased(convolution: tf.keras.layers.Conv2D) -> Linear:
+        return Linear(tf.squeeze(convolution.kernel, [0, 1]), tf.convert_to_tensor(convolution.bias))
+
+    return Bottleneck(
+        depthwise=normed(layers.depthwise, layers.depthwise_norm),
+        squeeze=biased(layers.squeeze),
+        excite=biased(layers.excite),
+        project=normed(layers.project, layers.project_norm),
+        expand=normed(layers.expand, layers.expand_norm) if layers.expands else None,
+    )
+
+
 def pays(inputs: tf.Tensor, width: int) -> bool:
     """Whether `bottleneck` is the faster way for inputs [B, H, W, C] that expand to `width` channels."""
     pixels = inputs.shape[:3].num_elements()
-    return pixels is not None and pixels * width >= BLOCK_ELEMENTS and inputs.dtype == tf.float32 and kernels.on_cpu()
+    return pixels is not None and pixels * width >= BLOCK_ELEMENTS and inputs.dtype == tf.float32
 
 
 def part_pays(images: Sequence[Optional[int]], width: int) -> bool:

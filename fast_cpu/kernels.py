@@ -1,4 +1,4 @@
-"""What a CPU computes faster in another way than TensorFlow's kernels do; elsewhere everything goes the usual way.
+"""Operations that a CPU computes faster in another way than TensorFlow's kernels do.
 
 Measured on x86-64 with TensorFlow 2.15 (docs/performance.md, Training).
 """
@@ -8,50 +8,35 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.polynomial import Chebyshev, Polynomial
 
 from fast_cpu.xla import compiled
-from runtime import devices
 
-# Computes an activation again once the tensor that it is given is there.
-Again = Callable[[tf.Tensor], tf.Tensor]
 # As TensorFlow computes it, or XLA.
 Sigmoid = Callable[[tf.Tensor], tf.Tensor]
 
 # Smaller tensors are not worth what XLA takes to compile their loop.
 FUSED_ELEMENTS = 1 << 18
-# Activations from 16 MiB on are most of what a training step holds, and there are few of them to compute again.
-RECOMPUTED_ELEMENTS = 1 << 22
 # Coefficients of 2^x for x within 0.5, the highest first: 2e-9 from it, where float32 has 6e-8.
 _POWERS_OF_2 = Chebyshev.interpolate(np.exp2, 6, domain=[-0.5, 0.5]).convert(kind=Polynomial).coef[::-1].tolist()
 
 
-def on_cpu() -> bool:
-    """Whether there is no accelerator."""
-    return not devices.has_accelerator()
-
-
 def convolution(inputs: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int]) -> tf.Tensor:
     """`same` convolution of [B, H, W, C] by [k, k, C, C']: of single pixels as the matrix product that it is."""
-    if not on_cpu() or kernel.shape[:2] != (1, 1) or None in inputs.shape[1:]:
+    if kernel.shape[:2] != (1, 1) or None in inputs.shape[1:]:
         return tf.nn.conv2d(inputs, kernel, strides, "SAME")
     return tf.tensordot(inputs, tf.squeeze(kernel, [0, 1]), 1)
 
 
-def gated_convolution(
-    inputs: tf.Tensor, gate: tf.Tensor, kernel: tf.Tensor, again: Optional[Again] = None
-) -> tf.Tensor:
-    """Convolution of single pixels: [B, H, W, C] times `gate` [B, C], by `kernel` [1, 1, C, C'].
-
-    With `again`, inputs may be computed again in the backward pass.
-    """
+def gated_convolution(inputs: tf.Tensor, gate: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Convolution of single pixels: [B, H, W, C] times `gate` [B, C], by `kernel` [1, 1, C, C']."""
     _, height, width, channels = inputs.shape
     features = kernel.shape[3]
-    if not on_cpu() or None in (height, width) or height * width <= features:
+    if None in (height, width) or height * width <= features:
         return convolution(inputs * gate[:, tf.newaxis, tf.newaxis], kernel, [1, 1])
 
     @tf.custom_gradient
@@ -61,8 +46,7 @@ def gated_convolution(
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             by_inputs = tf.matmul(pixels(upstream), kernels, transpose_b=True)
-            values = inputs if again is None else again(upstream)
-            by_kernels = tf.matmul(pixels(values), pixels(upstream), transpose_a=True)
+            by_kernels = tf.matmul(pixels(inputs), pixels(upstream), transpose_a=True)
             return tf.reshape(by_inputs, [-1, height, width, channels]), by_kernels
 
         return tf.reshape(tf.matmul(pixels(inputs), kernels), [-1, height, width, features]), gradient
@@ -95,7 +79,7 @@ def _with_own(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
 
 def _pays(tensor: tf.Tensor) -> bool:
     elements = tensor.shape.num_elements()
-    return elements is not None and elements >= FUSED_ELEMENTS and on_cpu()
+    return elements is not None and elements >= FUSED_ELEMENTS
 
 
 @tf.custom_gradient
@@ -132,22 +116,36 @@ def _compiled(function: Callable[..., tf.Tensor], shapes: tuple[tuple[int, ...],
     return compiled(function)
 
 
-def is_large(tensor: tf.Tensor) -> bool:
-    """Whether a training pass on a CPU should rather compute it again in the backward pass than keep it."""
-    elements = tensor.shape.num_elements()
-    return elements is not None and elements >= RECOMPUTED_ELEMENTS and on_cpu()
+def depthwise_convolution(inputs: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
+    """`same` depthwise convolution of [B, H, W, C] by [k, k, C, 1].
 
-
-def padding_of_filter_gradient(shape: tf.TensorShape, kernel: int, stride: int) -> dict[str, Any]:
-    """`same` padding for the gradient of a depthwise convolution's kernel, on inputs [B, H, W, C].
-
-    oneDNN's gradient takes twice the time of TensorFlow's own where a kernel has more than 3 x 3 pixels. Padding that is
-    given by numbers is a case that TensorFlow keeps for its own.
+    oneDNN's gradient by a kernel of more than 3 x 3 pixels takes twice the time of TensorFlow's own. Padding that is given by
+    numbers is a case that TensorFlow keeps for its own.
     """
-    if kernel <= 3 or not on_cpu():
-        return {"padding": "SAME"}
-    pixels = [number for size in shape[1:3] for number in same_padding(size, kernel, stride)]
-    return {"padding": "EXPLICIT", "explicit_paddings": [0, 0, *pixels, 0, 0]}
+    strides, size = [1, stride, stride, 1], kernel.shape[0]
+    if size <= 3 or None in inputs.shape[1:3]:
+        return tf.nn.depthwise_conv2d(inputs, kernel, strides, "SAME")
+    pixels = [number for side in inputs.shape[1:3] for number in same_padding(side, size, stride)]
+
+    @tf.custom_gradient
+    def run(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            by_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+                input=inputs,
+                filter_sizes=tf.shape(kernel),
+                out_backprop=upstream,
+                strides=strides,
+                padding="EXPLICIT",
+                explicit_paddings=[0, 0, *pixels, 0, 0],
+            )
+            by_inputs = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+                input_sizes=tf.shape(inputs), filter=kernel, out_backprop=upstream, strides=strides, padding="SAME"
+            )
+            return by_inputs, by_kernel
+
+        return tf.nn.depthwise_conv2d(inputs, kernel, strides, "SAME"), gradient
+
+    return run(inputs, kernel)
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:

@@ -25,6 +25,7 @@ import tensorflow as tf
 
 from checkpoints import convert, writing
 from checkpoints.config import ConvertConfig
+from data.fast import Fast
 from data.prepare.run import prepare
 from data.tasks import TASK_FILE
 from evaluation.config import EvaluateConfig
@@ -44,40 +45,42 @@ from training.config import TrainConfig
 from training.trainer import train
 
 
-def stages(config: IterateConfig) -> list[Stage]:
+def stages(config: IterateConfig, fast: Fast = Fast()) -> list[Stage]:
     """All stages in order."""
     found = []
     if config.prepare is not None:
         found.append(Stage("prepare", prepare, config.prepare, _exists(config.prepare.data_dir, TASK_FILE)))
     if config.ready_teacher is None:
-        found.append(_training("teacher", config.teacher))
+        found.append(_training("teacher", config.teacher, fast))
     else:
         has_checkpoint = _has_checkpoint(config.ready_teacher.model_dir)
         found.append(Stage("teacher", take_teacher, config.ready_teacher, has_checkpoint, is_result=True))
-        found += _evaluation("teacher/evaluate", config.teacher)
+        found += _evaluation("teacher/evaluate", config.teacher, fast)
     for number, this in enumerate(config.rounds, start=1):
+        has_labels = partial(has_predictions, this.predict)
         found += [
-            Stage(f"round{number}/predict", predict, this.predict, partial(has_predictions, this.predict)),
+            Stage(f"round{number}/predict", partial(predict, fast=fast), this.predict, has_labels),
             Stage(f"round{number}/balance", balance, this.balance, _exists(this.balance.output_dir, STATS_FILE)),
-            _training(f"round{number}/student", this.student),
+            _training(f"round{number}/student", this.student, fast),
         ]
         if this.finetune is not None:
-            found.append(_training(f"round{number}/finetune", this.finetune))
+            found.append(_training(f"round{number}/finetune", this.finetune, fast))
     return found
 
 
-def _training(name: str, config: TrainConfig) -> Stage:
-    return Stage(name, train, config, _has_checkpoint(config.model_dir), is_result=True)
+def _training(name: str, config: TrainConfig, fast: Fast) -> Stage:
+    return Stage(name, partial(train, fast=fast), config, _has_checkpoint(config.model_dir), is_result=True)
 
 
-def _evaluation(name: str, of: TrainConfig) -> list[Stage]:
+def _evaluation(name: str, of: TrainConfig, fast: Fast) -> list[Stage]:
     """The evaluation of a network that is not trained here; none if there is nothing to measure it on."""
     if of.evaluation is None:
         return []
     config = EvaluateConfig(
         of.title, of.model, of.model_dir, of.data.image_size, of.evaluation, of.use_averages, of.device
     )
-    return [Stage(name, evaluate, config, _exists(of.model_dir, EVALUATION_FILE), is_result=True)]
+    run = partial(evaluate, fast=fast)
+    return [Stage(name, run, config, _exists(of.model_dir, EVALUATION_FILE), is_result=True)]
 
 
 def _has_checkpoint(model_dir: str) -> Callable[[], bool]:
@@ -103,7 +106,7 @@ def take_teacher(config: ConvertConfig) -> None:
         convert.convert(config)
 
 
-def iterate(config: IterateConfig) -> dict[str, Any]:
+def iterate(config: IterateConfig, fast: Fast = Fast()) -> dict[str, Any]:
     """Runs every stage that is not done, then writes the report.
 
     Returns:
@@ -119,7 +122,7 @@ def iterate(config: IterateConfig) -> dict[str, Any]:
             f"on every worker (docs/cloud_tpu.md), or unset {strategies.CLUSTER}"
         )
     manifest = Manifest(config.work_dir)
-    planned = stages(config)
+    planned = stages(config, fast)
     for stage in planned:
         manifest.check(stage)
     remove_unfinished(config.work_dir)

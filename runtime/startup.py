@@ -10,10 +10,7 @@ from types import ModuleType
 
 from absl import logging
 
-from runtime import machine
 from runtime.imported_later import imported_later
-
-MANY_CORES = 32
 
 
 def quieten() -> None:
@@ -23,19 +20,6 @@ def quieten() -> None:
     logging.get_absl_handler().setFormatter(None)  # the message alone, without time and source line
     if logging.get_verbosity() == logging.INFO:  # absl's own default
         logging.set_verbosity(logging.WARNING)
-
-
-def reuse_memory() -> None:
-    """Has TensorFlow keep the memory of its tensors and give it out again, which it does by itself where it computes by oneDNN.
-
-    Elsewhere the system would hand out each large tensor anew and clear all its pages: a third of the time of a training step.
-    Not where many threads would wait for one another, which is not measured. Call it before TensorFlow's first operation.
-    """
-    if machine.has_onednn() or machine.cores() > MANY_CORES:
-        return
-    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
-    # 64 GiB otherwise.
-    os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(max(machine.memory(), 64 << 30) >> 20))
 
 
 def imported(module: str) -> ModuleType:

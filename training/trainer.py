@@ -12,6 +12,7 @@ import tensorflow as tf
 from checkpoints import description, writing
 from checkpoints.reading import load_weights
 from data.config import SplitConfig
+from data.fast import Fast
 from data.streams import faults
 from data.streams.evaluation import count_labels
 from data.streams.reading import unreadable_records
@@ -19,7 +20,7 @@ from data.streams.segments import CACHE_LIMIT, Segments
 from data.streams.training import training_files, training_stream
 from data.streams.unreadable import Unreadable
 from efficientnet.model import EfficientNet
-from evaluation.run import SplitAccuracy, in_words, split_files, write_evaluation
+from evaluation.run import SplitAccuracy, in_words, split_files, split_ops, write_evaluation
 from runtime import devices as strategies
 from runtime import signals
 from runtime.errors import UserError
@@ -34,7 +35,7 @@ from training.state import TrainingState
 from training.step import TrainingStep
 
 
-def train(config: TrainConfig) -> Optional[dict[str, Any]]:
+def train(config: TrainConfig, fast: Fast = Fast()) -> Optional[dict[str, Any]]:
     """Trains, and evaluates as it goes on if `config` says so; continues from the model_dir's newest checkpoint.
 
     Returns:
@@ -45,7 +46,7 @@ def train(config: TrainConfig) -> Optional[dict[str, Any]]:
     """
     strategy = strategies.make_strategy(config.device)
     with strategy.scope():
-        trainer = Trainer(config, strategy)
+        trainer = Trainer(config, strategy, fast)
     trainer.train()
     return trainer.last_evaluation
 
@@ -53,12 +54,13 @@ def train(config: TrainConfig) -> Optional[dict[str, Any]]:
 class Trainer:
     """One network's training on one strategy. Make it inside the strategy's scope."""
 
-    def __init__(self, config: TrainConfig, strategy: tf.distribute.Strategy):
+    def __init__(self, config: TrainConfig, strategy: tf.distribute.Strategy, fast: Fast = Fast()):
         self.config = config
+        self.fast = fast
         self.strategy = strategy
         self.chief = strategies.is_chief(strategy)
         self.bfloat16 = strategies.uses_bfloat16(config.device, strategy)
-        self.model = EfficientNet(config.model, seed=config.data.seed, bfloat16=self.bfloat16)
+        self.model = EfficientNet(config.model, seed=config.data.seed, bfloat16=self.bfloat16, ops=fast.training())
         self.state = TrainingState(self.model)
         self._skipped: list[Unreadable] = []
         self.last_evaluation: Optional[dict[str, Any]] = None
@@ -219,6 +221,7 @@ class Trainer:
                 strategies.pipeline_of(context),
                 online_teacher=config.teacher is not None,
                 skipped=self._skipped,
+                augmenter=self.fast.augmenter,
             )
 
         return self.strategy.distribute_datasets_from_function(make)
@@ -254,7 +257,8 @@ class Trainer:
         config = self.config
         if config.teacher is None:
             return None
-        teacher = EfficientNet(config.teacher, bfloat16=self.bfloat16)
+        ops = self.fast.inference(lambda enough: enough)
+        teacher = EfficientNet(config.teacher, bfloat16=self.bfloat16, ops=ops)
         teacher.trainable = False
         load_weights(teacher, config.teacher_path, "teacher_model_path", use_averages=config.use_averages)
         return teacher
@@ -278,5 +282,5 @@ class Trainer:
         config, model = self.config, self.model
         with self.strategy.scope():
             if config.use_averages:
-                model = EfficientNet(config.model, bfloat16=self.bfloat16)
+                model = EfficientNet(config.model, bfloat16=self.bfloat16, ops=split_ops(split, self.fast))
             return SplitAccuracy(model, self.strategy, split, config.data.image_size)

@@ -50,7 +50,7 @@ def evaluation_image(encoded: tf.Tensor, image_size: int, small_image_model: boo
     """
     if small_image_model:
         return tf.cast(stored_image(encoded, image_size), tf.float32)
-    return resize_bicubic(_decode_crop(encoded, lambda shape: centre(shape, image_size)), image_size)
+    return resize_bicubic(decode_crop(encoded, lambda shape: centre(shape, image_size)), image_size)
 
 
 def stored_image(encoded: tf.Tensor, size: int) -> tf.Tensor:
@@ -68,18 +68,13 @@ def stored_image(encoded: tf.Tensor, size: int) -> tf.Tensor:
         return tf.ensure_shape(tf.identity(image), [size, size, 3])
 
 
-def _decode_crop(encoded: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-    """uint8 [h, w, 3]: the part of an image that `window` chooses from its shape (int32 [3])."""
-    around, left, width = decode_around_crop(encoded, window)
-    return around[:, left : left + width]
+def decode_crop(encoded: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """uint8 [h, w, 3]: the part of an image that `window` chooses from its shape (int32 [3]); of a JPEG little else is decoded.
 
+    `window` returns int32 [4]: top, left, height, width.
+    """
 
-def decode_around_crop(
-    encoded: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor]
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The rows of the crop, uint8 [h, W, 3], its first column and its width: of a JPEG little else is decoded."""
-
-    def from_jpeg() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def from_jpeg() -> tf.Tensor:
         shape = tf.image.extract_jpeg_shape(encoded)
         top, left, height, width = tf.unstack(window(shape))
         # Colour is stored at half the resolution, and the decoder blends neighbours: without the columns beside the crop
@@ -88,12 +83,12 @@ def decode_around_crop(
         start = tf.maximum(left - 1, 0) // JPEG_BLOCK * JPEG_BLOCK
         stop = tf.minimum(left + width + 1, shape[1])
         around = tf.image.decode_and_crop_jpeg(encoded, tf.stack([top, start, height, stop - start]), channels=3)
-        return around, left - start, width
+        return around[:, left - start : left - start + width]
 
-    def from_other() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def from_other() -> tf.Tensor:
         image = _decode_other(encoded)
         top, left, height, width = tf.unstack(window(tf.shape(image)))
-        return image[top : top + height, left : left + width], tf.constant(0), width
+        return image[top : top + height, left : left + width]
 
     return tf.cond(tf.io.is_jpeg(encoded), from_jpeg, from_other)
 

@@ -6,20 +6,20 @@ Everything random follows from the seed: the same (encoded, seed) gives the same
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Optional
+from typing import Callable, Optional
 
 import tensorflow as tf
 
 from data.config import AugmentConfig
-from data.images.decoding import centre, decode_around_crop, evaluation_image, resize_bicubic, stored_image
-from fast_cpu import crops, randaugment
+from data.images.decoding import centre, decode_crop, evaluation_image, resize_bicubic, stored_image
+from fast_cpu import randaugment
 
 SMALL_IMAGE_PADDING = 4
 
 # What makes a seed of its own out of an image's, for each random choice.
 _FLIP, _AUGMENT, _CUTOUT, _SHIFT = 0x5DEECE66D, 0x2545F4914F6C, 0x369DEA0F31A5, 0x27BB2EE687B0
 
-IMAGE, PACKED = "image", "packed"
+Augmenter = Callable[..., tf.Tensor]  # as `randaugment.randaugment`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,54 +41,49 @@ class TrainingOptions:
     remove_aug: bool = False
 
 
-def training_image(encoded: tf.Tensor, seed: tf.Tensor, options: TrainingOptions) -> tf.Tensor:
-    """The image for training (RELEASE section 3); a function of its arguments alone.
+def training_image(
+    encoded: tf.Tensor, seed: tf.Tensor, options: TrainingOptions, augmenter: Augmenter = randaugment.randaugment
+) -> tf.Tensor:
+    """The image for training (docs/release.md, section 3); a function of its arguments alone.
 
     Args:
       encoded: string [], JPEG, PNG, GIF or BMP.
       seed: int64 or int32 [2].
       options: how.
+      augmenter: computes RandAugment.
 
     Returns:
-      float32 [S, S, 3]; 0..255, which the bicubic kernel may overshoot where RandAugment is off.
+      float32 [S, S, 3] in 0..255; without RandAugment the bicubic kernel may overshoot.
     """
-    begun = begin_training_image(encoded, seed, options)
-    joined = join_training_images({name: part[None] for name, part in begun.items()}, options)
-    return tf.cast(finish_training_images(joined, options)[0], tf.float32)
+    drawn = crop_and_draw(encoded, seed, options)
+    batch = {name: part[tf.newaxis] for name, part in drawn.items()}
+    return tf.cast(augmented(batch, options, augmenter)[0], tf.float32)
 
 
-def begin_training_image(encoded: tf.Tensor, seed: tf.Tensor, options: TrainingOptions) -> dict[str, tf.Tensor]:
-    """The part of `training_image` that is done image by image: all decoding and drawing.
+def crop_and_draw(encoded: tf.Tensor, seed: tf.Tensor, options: TrainingOptions) -> dict[str, tf.Tensor]:
+    """The part of `training_image` that is done image by image: decoding, the crop, the flip, and all drawing.
 
     Returns:
-      what `join_training_images` takes, of one image: "image", uint8 or float32 [S, S, 3], or "packed" and "window", and draws.
+      what `augmented` takes, of one image: "image", uint8 [S, S, 3] (float32 if it is resized but not augmented), and draws.
     """
     size, augment = options.image_size, options.augment
     if options.remove_aug:
-        return {IMAGE: evaluation_image(encoded, size, options.small_image_model)}
+        return {"image": evaluation_image(encoded, size, options.small_image_model)}
     seed = tf.cast(seed, tf.int64)
     draws = {"draws": randaugment.draw(_own(seed, _AUGMENT), augment.layers)} if augment.enabled else {}
-    if options.flip:
-        draws["flipped"] = _flipped(seed)
     if options.small_image_model:
-        return {IMAGE: stored_image(encoded, size), **draws, **_small_image_draws(seed, augment.enabled)}
-    around, left, width = decode_around_crop(encoded, lambda shape: _sampled(shape, seed, size))
+        return {"image": stored_image(encoded, size), **draws, **_small_image_draws(seed, options)}
+    image = resize_bicubic(decode_crop(encoded, lambda shape: _sampled(shape, seed, size)), size)
     if augment.enabled:
-
-        def resized() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            return _to_uint8(resize_bicubic(around[:, left : left + width], size)), tf.constant(0), tf.constant(size)
-
-        around, left, width = tf.cond(crops.fits(tf.shape(around), size), lambda: (around, left, width), resized)
-        return {PACKED: crops.pack(around), "window": crops.window(around, left, width), **draws}
-    image = resize_bicubic(around[:, left : left + width], size)
+        image = tf.cast(tf.clip_by_value(image, 0.0, 255.0), tf.uint8)
     if options.flip:
-        image = tf.cond(draws["flipped"], lambda: tf.reverse(image, [1]), lambda: image)
-    return {IMAGE: image}
+        image = tf.cond(_flipped(seed), lambda: tf.reverse(image, [1]), lambda: image)
+    return {"image": image, **draws}
 
 
-def _small_image_draws(seed: tf.Tensor, augmented: bool) -> dict[str, tf.Tensor]:
-    draws = {}
-    if augmented:
+def _small_image_draws(seed: tf.Tensor, options: TrainingOptions) -> dict[str, tf.Tensor]:
+    draws = {"flipped": _flipped(seed)} if options.flip else {}
+    if options.augment.enabled:
         draws["hole"] = tf.random.stateless_uniform([2], _own(seed, _CUTOUT), alg="philox")
     draws["shift"] = tf.random.stateless_uniform(
         [2], _own(seed, _SHIFT), minval=0, maxval=2 * SMALL_IMAGE_PADDING + 1, dtype=tf.int32, alg="philox"
@@ -96,48 +91,25 @@ def _small_image_draws(seed: tf.Tensor, augmented: bool) -> dict[str, tf.Tensor]
     return draws
 
 
-def _to_uint8(image: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.clip_by_value(image, 0.0, 255.0), tf.uint8)
-
-
-def join_training_images(begun: dict[str, tf.Tensor], options: TrainingOptions) -> dict[str, Any]:
-    """Puts images of different sizes into one tensor, to be done as soon as a batch is complete: many tensors of all sizes that
-    wait for long leave memory in pieces.
-
-    Args:
-      begun: of `begin_training_image`, each part with N as its first axis.
-      options: the same.
-
-    Returns:
-      what `finish_training_images` takes.
-    """
-    if PACKED not in begun:
-        return begun
-    return {**begun, PACKED: crops.join(begun[PACKED], begun["window"], options.image_size)}
-
-
-def finish_training_images(joined: dict[str, Any], options: TrainingOptions) -> tf.Tensor:
+def augmented(batch: dict[str, tf.Tensor], options: TrainingOptions, augmenter: Augmenter) -> tf.Tensor:
     """The part of `training_image` that is done for many images at once.
 
     Args:
-      joined: of `join_training_images`.
+      batch: of `crop_and_draw`, each part with N as its first axis.
       options: the same.
+      augmenter: computes RandAugment.
 
     Returns:
-      uint8 [N, S, S, 3]; where RandAugment is off and images are resized, float32, which the kernel may have taken beyond 0..255.
+      uint8 [N, S, S, 3] (float32 if images are resized but not augmented).
     """
-    size, augment = options.image_size, options.augment
-    if PACKED in joined:
-        images = crops.resize_crops(joined[PACKED], joined["window"], joined.get("flipped"), size)
-    else:
-        images = joined[IMAGE]
-    if "draws" in joined:
+    images, size, augment = batch["image"], options.image_size, options.augment
+    if "draws" in batch:
         constants = {"cutout_const": size // 8, "translate_const": size // 8} if options.small_image_model else {}
-        images = randaugment.randaugment(images, joined["draws"], augment.magnitude, augment.cutout, **constants)
-    if "hole" in joined:
-        images = randaugment.cutout(images, size // 4, randaugment.random_centers(images, joined["hole"]))
-    if "shift" in joined:
-        images = _shifted(images, joined["shift"], joined.get("flipped"))
+        images = augmenter(images, batch["draws"], augment.magnitude, augment.cutout, **constants)
+    if "hole" in batch:
+        images = randaugment.cutout(images, size // 4, randaugment.random_centers(images, batch["hole"]))
+    if "shift" in batch:
+        images = _shifted(images, batch["shift"], batch.get("flipped"))
     return images
 
 

@@ -10,10 +10,11 @@ import tensorflow as tf
 
 from data.config import TeacherNoise
 from data.images import decoding
-from data.images.training import TrainingOptions, training_image
+from data.images.training import Augmenter, TrainingOptions, training_image
 from data.streams import parsing, segments, unreadable
 from data.streams.reading import parallel_map, parallel_options, read_ahead
 from data.streams.unreadable import Unreadable
+from fast_cpu import randaugment
 from runtime.workers import Pipeline
 
 ALONE = Pipeline()
@@ -33,6 +34,7 @@ def prediction_stream(
     noise: Optional[TeacherNoise] = None,
     num_draws: int = 0,
     finished_before: Sequence[int] = (),
+    augmenter: Augmenter = randaugment.randaugment,
 ) -> tf.data.Dataset:
     """Batches of one static size over all files in order, one a replica and step.
 
@@ -52,6 +54,7 @@ def prediction_stream(
       num_draws: D, how many numbers the network's noise needs for an image; only with `noise`.
       finished_before: for each file how many images of finished files come between it and the file before it; none where
         it is empty.
+      augmenter: computes RandAugment.
 
     Returns:
       {"image" float32 [batch, H, W, 3], "file" int64 [batch] (position in `files`), "number" int64 [batch] (record in the
@@ -75,7 +78,7 @@ def prediction_stream(
             encoded = parsing.parse_unlabeled(record)["encoded"]
             if noise is None:
                 return {"image": decoding.evaluation_image(encoded, image_size, small_image_model)}
-            return noised_inputs(encoded, noise, image_size, small_image_model, num_draws)
+            return noised_inputs(encoded, noise, image_size, small_image_model, num_draws, augmenter)
 
         def zeros() -> dict[str, tf.Tensor]:
             own = {} if noise is None else {"draws": tf.zeros([num_draws])}
@@ -99,7 +102,12 @@ def prediction_stream(
 
 
 def noised_inputs(
-    encoded: tf.Tensor, noise: TeacherNoise, image_size: int, small_image_model: bool, num_draws: int
+    encoded: tf.Tensor,
+    noise: TeacherNoise,
+    image_size: int,
+    small_image_model: bool,
+    num_draws: int,
+    augmenter: Augmenter = randaugment.randaugment,
 ) -> dict[str, tf.Tensor]:
     """An image as a noised teacher sees it, and its draws for the network: a function of the arguments alone, so that it does
     not matter in which shard, worker or batch the image comes.
@@ -110,7 +118,7 @@ def noised_inputs(
     of_image = tf.strings.to_hash_bucket_strong(encoded, tf.int64.max, key=[noise.seed, 0])
     seed = tf.stack([segments.mix_seed(noise.seed), of_image])
     options = TrainingOptions(image_size, small_image_model, noise.flip, noise.augment)
-    image = training_image(encoded, seed, options)
+    image = training_image(encoded, seed, options, augmenter)
     # Not the very seed that the crop is drawn from.
     return {"image": image, "draws": tf.random.stateless_uniform([num_draws], seed + 1, alg="philox")}
 

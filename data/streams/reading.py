@@ -122,8 +122,3 @@ def parallel_map(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.d
 def finished_at_once() -> int:
     """Batches that are finished at a time, which takes two fifths of the work."""
     return 1 + machine.cores() // 2
-
-
-def joined_at_once() -> int:
-    """Batches that are joined at a time, which takes a twentieth of the work."""
-    return max(1, machine.cores() // 4)

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import tensorflow as tf
 
 from data.config import AugmentConfig, DataConfig
 from data.images import decoding
-from data.images.training import (
-    PACKED,
-    TrainingOptions,
-    begin_training_image,
-    finish_training_images,
-    join_training_images,
-)
+from data.images.training import Augmenter, TrainingOptions, augmented, crop_and_draw
 from data.records.shards import find_shards
 from data.streams.faults import Record
 from data.streams.parsing import Parse, parse_filtered, parse_labeled, parse_unlabeled
-from data.streams.reading import finished_at_once, joined_at_once, parallel_map, parallel_options
+from data.streams.reading import finished_at_once, parallel_map, parallel_options
 from data.streams.segments import Segments, Shards, positions
 from data.streams.unreadable import Unreadable
+from fast_cpu import randaugment
 from runtime.errors import UserError
 from runtime.workers import Pipeline
 
@@ -75,6 +70,7 @@ def training_stream(
     *,
     online_teacher: bool = False,
     skipped: Sequence[Unreadable] = (),
+    augmenter: Augmenter = randaugment.randaugment,
 ) -> tf.data.Dataset:
     """Endless joined batches, one element a replica and step.
 
@@ -86,6 +82,7 @@ def training_stream(
       pipeline: this process's share.
       online_teacher: unlabeled images come without labels and with a second copy for the teacher.
       skipped: records to leave out (see `unreadable_records`).
+      augmenter: computes RandAugment.
 
     Returns:
       {"labeled": {"image" float32 [B, H, W, 3] in 0..255, "label" int32 [B]}, "unlabeled": {"image" [U, H, W, 3],
@@ -102,6 +99,7 @@ def training_stream(
             data,
             data.augment,
             (labeled_batch, replicas, segments, pipeline),
+            augmenter,
         )
     if unlabeled_batch:
         joined["unlabeled"] = _images(
@@ -110,6 +108,7 @@ def training_stream(
             data,
             data.unlabeled_augment,
             (unlabeled_batch, replicas, segments, pipeline),
+            augmenter,
             teacher_image_size=data.teacher_image_size if online_teacher else None,
         )
     # Only the next step's batches wait as float32, which takes four times the memory.
@@ -129,6 +128,7 @@ def _images(
     data: DataConfig,
     augment: AugmentConfig,
     shape: tuple[int, int, Segments, Pipeline],
+    augmenter: Augmenter,
     teacher_image_size: Optional[int] = None,
 ) -> tf.data.Dataset:
     batch, replicas, segments, pipeline = shape
@@ -147,24 +147,12 @@ def _images(
         for name, options in begun.items():
             own = 0 if name == "image" else _OF_TEACHER
             image_seed = tf.bitwise.bitwise_xor(tf.stack([seed, position]), tf.constant(own, tf.int64))
-            features[name] = begin_training_image(encoded, image_seed, options)
+            features[name] = crop_and_draw(encoded, image_seed, options)
         return features
 
-    def of_all(step: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
-        def done(features: dict[str, Any]) -> dict[str, Any]:
-            return {**features, **{name: step(features[name], options) for name, options in begun.items()}}
-
-        return done
+    def finish(features: dict[str, Any]) -> dict[str, Any]:
+        return {**features, **{name: augmented(features[name], options, augmenter) for name, options in begun.items()}}
 
     images = parallel_map(positions(shards, batch, segments, pipeline), begin)
-    if any(PACKED in images.element_spec[name] for name in begun):
-        # Fused with the batch after it, the map would begin the images of several batches: at 32 a batch 115 were found waiting.
-        # Where all have one size, each is copied into its batch's memory at once.
-        one_by_one = tf.data.Options()
-        one_by_one.experimental_optimization.map_and_batch_fusion = False
-        images = images.with_options(one_by_one)
     batches = images.batch(batch // replicas, drop_remainder=True)
-    # Each reads ahead, so that images are begun while a batch is joined and others are finished.
-    join, finish = of_all(join_training_images), of_all(finish_training_images)
-    batches = batches.map(join, num_parallel_calls=joined_at_once(), deterministic=True)
     return batches.map(finish, num_parallel_calls=finished_at_once(), deterministic=True)

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from checkpoints.reading import load_weights
+from data.fast import Fast
 from data.images import decoding, files
 from data.images.files import Item, Loaded, Rules, to_png
 from data.prepare import listing
@@ -32,7 +33,7 @@ from runtime.progress import progress
 from runtime.workers import Workers
 
 
-def classify(config: ClassifyConfig) -> list[Answer]:
+def classify(config: ClassifyConfig, fast: Fast = Fast()) -> list[Answer]:
     """Prints the most probable classes of every image and writes them to `output_csv`; returns them in order.
 
     Raises:
@@ -53,9 +54,9 @@ def classify(config: ClassifyConfig) -> list[Answer]:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), output_csv)
     strategy = strategies.make_strategy(config.device)
     with strategy.scope():
-        model = EfficientNet(config.model, bfloat16=strategies.uses_bfloat16(config.device, strategy))
+        ops = fast.inference(lambda enough: min(enough, len(items)))
+        model = EfficientNet(config.model, bfloat16=strategies.uses_bfloat16(config.device, strategy), ops=ops)
         load_weights(model, config.checkpoint, "predict_ckpt_path", use_averages=config.use_averages)
-    model.expect_inference_of(len(items))
     answers = []
     with progress(config.title, len(items), "images") as bar:
         for answer in _answers(config, strategy, model, items, top):

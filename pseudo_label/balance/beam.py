@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import pathlib
 import re
 import shlex
 import sys
@@ -26,7 +27,7 @@ from runtime.progress import progress
 SMALL_INPUT_BYTES = 1 << 30
 SECONDS_BETWEEN_LOOKS = 0.5
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_ROOT = str(pathlib.Path(__file__).resolve().parents[2])
 
 
 def run(build: Callable[[Any], None], shards: Sequence[ShardFiles], newest: int, config: BalanceConfig) -> None:

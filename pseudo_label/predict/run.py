@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from checkpoints import reading
 from checkpoints.reading import load_weights
+from data.fast import Fast
 from data.records.examples import filtered_example, image_of, prediction_example
 from data.records.shards import shard_writer
 from data.streams import faults
@@ -23,8 +24,7 @@ from data.streams.prediction import prediction_stream
 from data.streams.reading import count_up_to, unreadable_records
 from data.streams.unreadable import Unreadable
 from efficientnet.forward_pass import ForwardPass
-from efficientnet.model import EfficientNet, takes_parts
-from fast_cpu.inference import MANY_IMAGES
+from efficientnet.model import EfficientNet
 from pseudo_label.config import PredictConfig
 from pseudo_label.made_with import SETTINGS_FILE, check_begun_with
 from pseudo_label.predict.samples import Samples
@@ -68,24 +68,13 @@ class Summary:
         return line + (f" ({self.skipped_shards} shards were finished before)" if self.skipped_shards else "")
 
 
-def run(config: PredictConfig) -> Summary:
+def run(config: PredictConfig, fast: Fast = Fast()) -> Summary:
     """`predict` in a process that does nothing else."""
-    operations_on_one_core(config)
-    return predict(config)
+    fast.before_inference(config.model, [config.batch_size, config.image_size, config.image_size, 3])
+    return predict(config, fast)
 
 
-def operations_on_one_core(config: PredictConfig) -> None:
-    """Has each operation of this process done by one core, where each core has images of its own: a fifth less time.
-
-    To be called before TensorFlow has done anything.
-    """
-    size = config.image_size
-    takes = takes_parts(config.model, [config.batch_size, size, size, 3])
-    if takes and not tf.config.list_physical_devices("GPU"):
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-
-
-def predict(config: PredictConfig) -> Summary:
+def predict(config: PredictConfig, fast: Fast = Fast()) -> Summary:
     """Writes one prediction record per image; finished shards are skipped, a partial one is redone.
 
     The processes of TF_CONFIG share the shards, each with its own devices, so that none waits for another.
@@ -104,11 +93,12 @@ def predict(config: PredictConfig) -> Summary:
     if pending:
         strategy = strategies.make_strategy(config.device, local=True)
         with strategy.scope():
-            model = EfficientNet(config.model, bfloat16=strategies.uses_bfloat16(config.device, strategy))
+            # Counted over all shards, whatever of them is left to do, and for whom: a continued run must compute the same.
+            sources = [shard.source for shard in every]
+            ops = fast.inference(lambda enough: count_up_to(enough, sources))
+            model = EfficientNet(config.model, bfloat16=strategies.uses_bfloat16(config.device, strategy), ops=ops)
             load_weights(model, config.checkpoint, CHECKPOINT_FLAG, use_averages=config.use_averages)
-        # Of all shards, whatever of them is left to do, and for whom: a continued run must compute the same.
-        model.expect_inference_of(count_up_to(MANY_IMAGES, [shard.source for shard in every]))
-        Prediction(config, strategy, model, Samples(config, every), summary).run(pending)
+        Prediction(config, strategy, model, Samples(config, every), summary, fast).run(pending)
     summary.seconds = time.monotonic() - started
     print(summary.line(config.title))
     return summary
@@ -148,10 +138,12 @@ class Prediction:
         model: EfficientNet,
         samples: Samples,
         summary: Summary,
+        fast: Fast = Fast(),
     ):
         self.config = config
         self.strategy = strategy
         self.summary = summary
+        self.fast = fast
         self.num_draws = 0 if config.noise is None else model.num_draws
 
         def probabilities(images: tf.Tensor, draws: Optional[tf.Tensor]) -> tf.Tensor:
@@ -228,6 +220,7 @@ class Prediction:
                 config.noise,
                 self.num_draws,
                 [shard.finished_before for shard in pending],
+                self.fast.augmenter,
             )
 
         for batch, outputs in self._answers(iter(self.strategy.distribute_datasets_from_function(make))):

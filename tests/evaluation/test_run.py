@@ -13,10 +13,12 @@ import tensorflow as tf
 from checkpoints import writing
 from checkpoints.names import AVERAGE_SUFFIX, STEP_NAME
 from data.config import SplitConfig
+from data.fast import Fast
 from data.prepare.config import PrepareConfig
 from data.prepare.run import prepare
 from data.tasks import TASKS
 from efficientnet.model import EfficientNet
+from efficientnet.ops import Ops
 from efficientnet.variants import ModelConfig
 from evaluation.config import EvaluateConfig
 from evaluation.run import SplitAccuracy, evaluate
@@ -135,11 +137,16 @@ def test_an_evaluation_of_nothing_is_an_error_and_keeps_what_was_found_before(co
         assert file.read() == before
 
 
-def test_the_network_knows_how_many_images_are_evaluated(config, monkeypatch):
+def test_the_network_knows_how_many_images_are_evaluated(config):
     counts = []
-    monkeypatch.setattr(EfficientNet, "expect_inference_of", lambda model, images: counts.append(images))
+
+    def plain(count_up_to):
+        counts.append(count_up_to(1000))
+        return Ops()
+
+    fast = Fast(inference=plain)
     for limit in (None, 5, 1000):
-        evaluate(dataclasses.replace(config, data=dataclasses.replace(config.data, num_images=limit)))
+        evaluate(dataclasses.replace(config, data=dataclasses.replace(config.data, num_images=limit)), fast)
     assert counts == [IMAGES, 5, IMAGES]
 
 

@@ -9,16 +9,17 @@ import pytest
 import tensorflow as tf
 
 from efficientnet.forward_pass import ForwardPass
-from efficientnet.model import EfficientNet, takes_parts
+from efficientnet.model import EfficientNet
+from efficientnet.ops import Ops
 from efficientnet.variants import ModelConfig
-from fast_cpu import inference, kernels
+from fast_cpu import inference, network
 from tests.efficientnet.tiny import images
 
+MANY = network.MANY_IMAGES
 
-@pytest.fixture(scope="module")
-def model() -> EfficientNet:
-    """All kinds of b0's blocks, a quarter as wide, with statistics that are not those of a new network."""
-    model = EfficientNet(ModelConfig("efficientnet-b0", 5, width_coefficient=0.25), seed=3)
+
+def _with_statistics(model: EfficientNet) -> EfficientNet:
+    """Statistics that are not those of a new network."""
     random = np.random.default_rng(0)
     for norm in model.batch_norms():
         for variable in (norm.gamma, norm.moving_variance):
@@ -31,42 +32,47 @@ def model() -> EfficientNet:
     return model
 
 
-def _fused(monkeypatch: pytest.MonkeyPatch, elements: int = 1) -> None:
-    monkeypatch.setattr(kernels, "on_cpu", lambda: True)
-    monkeypatch.setattr(inference, "BLOCK_ELEMENTS", elements)
+@pytest.fixture
+def models(monkeypatch: pytest.MonkeyPatch) -> tuple[EfficientNet, EfficientNet]:
+    """All kinds of b0's blocks, a quarter as wide: computed plainly, and all that can be image by image."""
+    monkeypatch.setattr(inference, "BLOCK_ELEMENTS", 1)
+    config = ModelConfig("efficientnet-b0", 5, width_coefficient=0.25)
+    fast = EfficientNet(config, seed=3, ops=network.inference_ops(lambda enough: enough))
+    return _with_statistics(EfficientNet(config, seed=3)), _with_statistics(fast)
 
 
 @pytest.mark.parametrize(("batch", "size"), [(4, 64), (3, 50)])
-def test_logits(model: EfficientNet, monkeypatch: pytest.MonkeyPatch, batch: int, size: int) -> None:
+def test_logits(
+    models: tuple[EfficientNet, EfficientNet], monkeypatch: pytest.MonkeyPatch, batch: int, size: int
+) -> None:
     """Sizes that are even and odd, and batches that two cores share and that they do not."""
     monkeypatch.setattr(inference.machine, "cores", lambda: 2)
+    plain, fast = models
     pixels = tf.constant(images(batch, size))
-    _fused(monkeypatch, 1 << 60)
-    expected = model(pixels)
-    _fused(monkeypatch)
-    np.testing.assert_allclose(tf.function(model, autograph=False)(pixels), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(tf.function(fast, autograph=False)(pixels), plain(pixels), rtol=1e-4, atol=1e-5)
 
 
-def test_an_inference_with_noise(model: EfficientNet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_inference_with_noise(models: tuple[EfficientNet, EfficientNet]) -> None:
     """Stochastic depth and residuals come after what is fused."""
+    plain, fast = models
     pixels = tf.constant(images(4, 64))
-    draws = tf.constant(np.random.default_rng(1).uniform(size=[4, model.num_draws]), tf.float32)
+    draws = tf.constant(np.random.default_rng(1).uniform(size=[4, plain.num_draws]), tf.float32)
     noised = ForwardPass(draws=draws, moving_statistics=True)
-    _fused(monkeypatch, 1 << 60)
-    expected = model(pixels, forward=noised)
-    _fused(monkeypatch)
-    np.testing.assert_allclose(model(pixels, forward=noised), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(fast(pixels, forward=noised), plain(pixels, forward=noised), rtol=1e-4, atol=1e-5)
 
 
 def test_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    _fused(monkeypatch, 4 * 8 * 8 * 24)
+    monkeypatch.setattr(inference, "BLOCK_ELEMENTS", 4 * 8 * 8 * 24)
     inputs = tf.zeros([4, 8, 8, 6])
     assert inference.pays(inputs, 24)
     assert not inference.pays(inputs, 23)
     assert not inference.pays(tf.cast(inputs, tf.bfloat16), 24)
     assert not inference.pays(tf.keras.Input([8, 8, 6]), 24)
-    monkeypatch.setattr(kernels, "on_cpu", lambda: False)
-    assert not inference.pays(inputs, 24)
+
+
+def test_an_accelerator_takes_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network.devices, "has_accelerator", lambda: True)
+    assert network.training_ops() == network.inference_ops(lambda enough: enough) == Ops()
 
 
 @pytest.mark.parametrize(
@@ -79,16 +85,15 @@ def test_every_core_has_a_part(monkeypatch: pytest.MonkeyPatch, batch: int, core
 
 
 def test_a_frozen_block_in_training_has_a_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    _fused(monkeypatch)
-    network = EfficientNet(
-        ModelConfig("efficientnet-b0", 5, width_coefficient=0.25, depth_coefficient=0.1, fix_layer_num=1)
-    )
+    monkeypatch.setattr(inference, "BLOCK_ELEMENTS", 1)
+    config = ModelConfig("efficientnet-b0", 5, width_coefficient=0.25, depth_coefficient=0.1, fix_layer_num=1)
+    frozen = EfficientNet(config, ops=network.training_ops())
 
     @tf.function(autograph=False)
     def gradients(pixels: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(network(pixels, forward=ForwardPass()))
-        return tape.gradient(loss, network.trainable_variables)
+            loss = tf.reduce_sum(frozen(pixels, forward=ForwardPass()))
+        return tape.gradient(loss, frozen.trainable_variables)
 
     assert all(np.isfinite(gradient).all() for gradient in gradients(tf.constant(images(2, 32))))
 
@@ -108,28 +113,28 @@ def test_a_frozen_block_in_training_has_a_gradient(monkeypatch: pytest.MonkeyPat
 def test_which_images_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch, images: list[Any], expected: bool) -> None:
     monkeypatch.setattr(inference.machine, "cores", lambda: 2)
     monkeypatch.setattr(inference, "BLOCK_ELEMENTS", 2 * 8 * 8 * 96)
-    assert takes_parts(ModelConfig("efficientnet-b0", 5), images) == expected
+    assert inference.takes_parts(ModelConfig("efficientnet-b0", 5), images) == expected
 
 
 def test_the_parts_give_what_all_images_give(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = EfficientNet(ModelConfig("efficientnet-b0", 5, width_coefficient=0.25, depth_coefficient=0.1))
-    pixels = tf.constant(images(5, 32))
-    together = network(pixels).numpy()
-    parts = []
-    logits = network._logits
-
-    def logits_of_part(part: tf.Tensor) -> tf.Tensor:
-        parts.append(part.shape[0])
-        return logits(part)
-
+    monkeypatch.setattr(inference, "BLOCK_ELEMENTS", 1)
     monkeypatch.setattr(inference.machine, "cores", lambda: 2)
-    monkeypatch.setattr(network, "_logits", logits_of_part)
-    _fused(monkeypatch)
-    np.testing.assert_allclose(network(pixels), together, rtol=1e-4, atol=1e-5)
+    config = ModelConfig("efficientnet-b0", 5, width_coefficient=0.25, depth_coefficient=0.1)
+    fast = EfficientNet(config, ops=network.inference_ops(lambda enough: enough))
+    pixels = tf.constant(images(5, 32))
+    parts = []
+    logits = fast.logits
+
+    def logits_of_part(part: tf.Tensor, forward: Any) -> tf.Tensor:
+        parts.append(part.shape[0])
+        return logits(part, forward)
+
+    monkeypatch.setattr(fast, "logits", logits_of_part)
+    np.testing.assert_allclose(fast(pixels), EfficientNet(config)(pixels), rtol=1e-4, atol=1e-5)
     assert parts == [3, 2]
 
 
-@pytest.mark.parametrize(("count", "compiled"), [(inference.MANY_IMAGES - 1, False), (inference.MANY_IMAGES, True)])
+@pytest.mark.parametrize(("count", "compiled"), [(MANY - 1, False), (MANY, True)])
 def test_a_few_images_compile_nothing(monkeypatch: pytest.MonkeyPatch, count: int, compiled: bool) -> None:
     asked = []
     bottleneck = inference.bottleneck
@@ -139,8 +144,20 @@ def test_a_few_images_compile_nothing(monkeypatch: pytest.MonkeyPatch, count: in
         return bottleneck(*args)
 
     monkeypatch.setattr(inference, "bottleneck", asking)
-    _fused(monkeypatch)
-    network = EfficientNet(ModelConfig("efficientnet-b0", 5, width_coefficient=0.25, depth_coefficient=0.1))
-    network.expect_inference_of(count)
-    network(tf.constant(images(1, 32)))
+    monkeypatch.setattr(inference, "BLOCK_ELEMENTS", 1)
+    ops = network.inference_ops(lambda enough: min(count, enough))
+    EfficientNet(ModelConfig("efficientnet-b0", 5, width_coefficient=0.25, depth_coefficient=0.1), ops=ops)(
+        tf.constant(images(1, 32))
+    )
     assert bool(asked) == compiled
+
+
+@pytest.mark.parametrize(("size", "gpus", "expected"), [(224, [], [1]), (32, [], []), (224, ["GPU:0"], [])])
+def test_an_operation_takes_one_core_if_each_core_has_images_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, size: int, gpus: list[str], expected: list[int]
+) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr(tf.config.threading, "set_intra_op_parallelism_threads", threads.append)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    network.before_inference(ModelConfig("efficientnet-b0", 10), [32, size, size, 3])
+    assert threads == expected

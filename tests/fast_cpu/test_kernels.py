@@ -13,22 +13,23 @@ import tensorflow as tf
 
 from efficientnet.forward_pass import ForwardPass
 from efficientnet.model import EfficientNet
-from fast_cpu import kernels
+from fast_cpu import kernels, network
 from fast_cpu.xla import compiled
 from tests.efficientnet.tiny import images, tiny
 
 BATCH, SIZE = 8, 64
 
 
-def _everything_in_the_cpu_s_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "on_cpu", lambda: True)
-    monkeypatch.setattr(kernels, "FUSED_ELEMENTS", 1)
-    monkeypatch.setattr(kernels, "RECOMPUTED_ELEMENTS", 1)
-
-
-@pytest.fixture(scope="module")
-def model() -> EfficientNet:
+@pytest.fixture
+def plain() -> EfficientNet:
     return EfficientNet(tiny(small_image_model=False), seed=3)
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> EfficientNet:
+    """The same network, every operation of which goes the fast way."""
+    monkeypatch.setattr(kernels, "FUSED_ELEMENTS", 1)
+    return EfficientNet(tiny(small_image_model=False), seed=3, ops=network.training_ops())
 
 
 def _step(model: EfficientNet) -> dict[str, np.ndarray]:
@@ -49,34 +50,16 @@ def _step(model: EfficientNet) -> dict[str, np.ndarray]:
     return {"logits": logits.numpy(), **{f"statistic {n}": v.numpy() for n, v in enumerate(statistics)}, **named}
 
 
-def test_a_training_step(model: EfficientNet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "on_cpu", lambda: False)
-    expected = _step(model)
-    _everything_in_the_cpu_s_way(monkeypatch)
-    for name, value in _step(model).items():
+def test_a_training_step(plain: EfficientNet, fast: EfficientNet) -> None:
+    expected = _step(plain)
+    for name, value in _step(fast).items():
         scale = np.abs(expected[name]).max()
         np.testing.assert_allclose(value, expected[name], atol=5e-5 * scale + 1e-5, err_msg=name)
 
 
-def test_inference(model: EfficientNet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inference(plain: EfficientNet, fast: EfficientNet) -> None:
     pixels = tf.constant(images(BATCH, SIZE))
-    monkeypatch.setattr(kernels, "on_cpu", lambda: False)
-    expected = model(pixels)
-    _everything_in_the_cpu_s_way(monkeypatch)
-    np.testing.assert_allclose(tf.function(model)(pixels), expected, rtol=1e-5, atol=1e-6)
-
-
-def test_large_activations_are_computed_again(model: EfficientNet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One for the stem, one for each block's depthwise convolution, and one for each expansion and none that is small."""
-    _everything_in_the_cpu_s_way(monkeypatch)
-    forward = ForwardPass()
-    model(tf.constant(images(BATCH, SIZE)), forward=forward)
-    expansions = sum(block.expands for block in model.blocks)
-    assert len(forward.again) == 2 + len(model.blocks) + expansions  # the head's is none that anything computes again
-    monkeypatch.setattr(kernels, "RECOMPUTED_ELEMENTS", 1 << 30)
-    forward = ForwardPass()
-    model(tf.constant(images(BATCH, SIZE)), forward=forward)
-    assert not forward.again
+    np.testing.assert_allclose(tf.function(fast)(pixels), plain(pixels), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("features", [3, 40])
@@ -88,24 +71,23 @@ def test_gates_in_the_kernel_and_on_the_image(features: int) -> None:
         for shape in ([2, 5, 5, 7], [2, 7], [1, 1, 7, features], [2, 5, 5, features])
     )
 
-    def gradients(function: Any, *others: Any) -> list[tf.Tensor]:
+    def gradients(function: Any) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch([inputs, gate, kernel])
-            outputs = function(inputs, gate, kernel, *others)
+            outputs = function(inputs, gate, kernel)
         return [outputs, *tape.gradient(outputs, [inputs, gate, kernel], upstream)]
 
     expected = gradients(lambda x, gate, kernel: tf.nn.conv2d(x * gate[:, None, None], kernel, 1, "SAME"))
-    for again in (None, lambda when: inputs):
-        for value, right in zip(gradients(kernels.gated_convolution, again), expected):
-            np.testing.assert_allclose(value, right, rtol=1e-4, atol=1e-5)
+    for value, right in zip(gradients(kernels.gated_convolution), expected):
+        np.testing.assert_allclose(value, right, rtol=1e-4, atol=1e-5)
 
 
 def test_xla_says_nothing_of_itself() -> None:
     code = (
         "import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'\n"
         "import tensorflow as tf\n"
-        "from efficientnet import on_cpu\n"
-        "print(on_cpu.elementwise(tf.square, tf.fill([on_cpu.FUSED_ELEMENTS], 3.0))[0].numpy())"
+        "from fast_cpu import kernels\n"
+        "print(kernels.elementwise(tf.square, tf.fill([kernels.FUSED_ELEMENTS], 3.0))[0].numpy())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("9.0\n", "")

@@ -12,17 +12,13 @@ ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = """
 import numpy as np
 import tensorflow as tf
-from data import bicubic, randaugment
+from fast_cpu import randaugment
 
 for number in range(5):
     random = np.random.default_rng(number)
     images = tf.constant(random.integers(0, 256, (4, 24, 24, 3)).astype(np.uint8))
     draws = tf.constant(random.random((4, 2, 4)).astype(np.float32))
     randaugment.randaugment(images, draws, 9.0, True)
-    crops = [tf.zeros([int(height), int(width), 3], tf.uint8) for height, width in random.integers(20, 22, (4, 2))]
-    packed = tf.stack([bicubic.pack(crop) for crop in crops])
-    windows = tf.stack([bicubic.window(crop, 0, crop.shape[1]) for crop in crops])
-    bicubic.resize_crops(bicubic.join(packed, windows, 24), windows, tf.constant(random.random(4) < 0.5), 24)
 """
 
 
@@ -36,14 +32,13 @@ def test_different_batches_share_what_is_compiled():
     done = _run("-c", SCRIPT, TF_CPP_MIN_LOG_LEVEL="0", TF_CPP_VMODULE="device_compilation_profiler=1")
     assert done.returncode == 0, done.stderr[-2000:]
     compiled = re.findall(r"Compiled (\w*loop\w*) (\d+) times", done.stderr)
-    assert len({name for name, _ in compiled}) == 2, "expected the loops of RandAugment and of resizing"
-    assert [times for _, times in compiled] == ["1", "1"]
+    assert [times for _, times in compiled] == ["1"]
 
 
 def test_the_bits_are_the_same_with_all_passes():
     """Only with them XLA multiplies and adds in one instruction, where the processor has one."""
-    which = "sharpness or crops_of_any_shape or sizes_of_networks or grey or (in_a_dataset and (-9 or -27))"
-    files = ["tests/data/test_randaugment.py", "tests/data/test_bicubic.py"]
+    which = "sharpness or grey or (in_a_dataset and (-9 or -27))"
+    files = ["tests/fast_cpu/test_randaugment.py"]
     done = _run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", which, *files)
     assert done.returncode == 0, done.stdout[-3000:]
     assert int(re.findall(r"(\d+) passed", done.stdout)[-1]) >= 15

@@ -20,7 +20,7 @@ from data.images import training as images_training
 from data.images.training import TrainingOptions, training_image
 from tests.golden.compare_images import compare_preprocess
 
-GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
+GOLDEN = pathlib.Path(__file__).parents[2] / "golden"
 NO_AUGMENT = AugmentConfig(enabled=False)
 
 
@@ -99,7 +99,7 @@ def test_a_decoded_crop_is_a_crop_of_the_decoded_image(subsampling, height):
         top, left = random.integers(0, [height, 70] - size + 1)
         left -= left % 16 if random.random() < 0.5 else 0  # on the decoder's block boundaries too
         window = tf.constant([top, left, *size], tf.int32)
-        crop = decoding._decode_crop(encoded, functools.partial(_always, window)).numpy()
+        crop = decoding.decode_crop(encoded, functools.partial(_always, window)).numpy()
         np.testing.assert_array_equal(crop, whole[top : top + size[0], left : left + size[1]])
 
 

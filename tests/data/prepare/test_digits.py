@@ -15,9 +15,8 @@ from data import tasks
 from data.prepare import digits, shards
 from data.prepare.config import PrepareConfig
 from data.prepare.run import prepare
-from data.records import shards as records_shards
 from data.records.examples import CLASS_LABEL, IMAGE, unlabeled_example
-from data.records.shards import read_shard
+from data.records.shards import read_shard, write_shard
 from runtime.errors import UserError
 
 
@@ -133,19 +132,19 @@ def test_other_settings_in_the_same_folder_are_refused(prepared):
 
 
 def test_an_interrupted_run_is_taken_up_again(prepared, tmp_path, monkeypatch):
-    write_shard = records_shards.write_shard
+    write_shard = shards.write_shard
 
     def stop_at_the_third(path, examples):
         if path.endswith("train-00001-of-00004"):
             raise KeyboardInterrupt
         return write_shard(path, examples)
 
-    monkeypatch.setattr(records_shards, "write_shard", stop_at_the_third)
+    monkeypatch.setattr(shards, "write_shard", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         prepare(config(tmp_path))
     kept = tmp_path / "labeled/train-00000-of-00001"
     written_at = kept.stat().st_mtime_ns
-    monkeypatch.setattr(records_shards, "write_shard", write_shard)
+    monkeypatch.setattr(shards, "write_shard", write_shard)
     prepare(config(tmp_path))
     assert digests(tmp_path) == digests(prepared)
     assert kept.stat().st_mtime_ns == written_at
@@ -221,6 +220,6 @@ def test_a_shard_that_lost_records_does_not_pass(tmp_path):
     written = shards.write_shards(str(tmp_path), "unlabeled/train", [b"a", b"b", b"c"], 2, unlabeled_example)
     assert written == {"unlabeled/train-00000-of-00002": 2, "unlabeled/train-00001-of-00002": 1}
     shards.verify(str(tmp_path), written)
-    records_shards.write_shard(str(tmp_path / "unlabeled/train-00000-of-00002"), [unlabeled_example(b"a")])
+    write_shard(str(tmp_path / "unlabeled/train-00000-of-00002"), [unlabeled_example(b"a")])
     with pytest.raises(UserError, match=r"train-00000-of-00002: got 1 records, expected 2; remove the file"):
         shards.verify(str(tmp_path), written)

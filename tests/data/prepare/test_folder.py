@@ -373,7 +373,7 @@ def test_settings_that_do_not_fit_are_refused(tmp_path, changes, message):
 def test_a_data_dir_among_the_images_is_refused(tmp_path, place, images):
     fill(tmp_path / "source")
     inside = dataclasses.replace(config(tmp_path), data_dir=f"{tmp_path}/source/{place}")
-    with pytest.raises(UserError, match=rf"--data_dir: \S+ lies among the images of \S+/{files}; choose another"):
+    with pytest.raises(UserError, match=rf"--data_dir: \S+ lies among the images of \S+/{images}; choose another"):
         prepare(inside)
 
 
@@ -531,7 +531,7 @@ def test_few_items_are_in_memory_at_a_time():
 
 
 def test_a_process_imports_little():
-    asked = "__import__('data.prepare.images') and 'tensorflow' in __import__('sys').modules"
+    asked = "__import__('data.images.files') and 'tensorflow' in __import__('sys').modules"
     evaluate: Workers[str, bool] = Workers(eval, 2)
     with evaluate as workers:
         assert list(workers.map([asked])) == [False]

@@ -15,7 +15,6 @@ from data import tasks
 from data.prepare import archives, image_shards, imagenet
 from data.prepare.config import PrepareConfig
 from data.prepare.run import prepare
-from data.records import shards
 from data.records.examples import CLASS_LABEL, image_of
 from data.records.shards import read_shard
 from runtime.errors import UserError
@@ -199,19 +198,19 @@ def test_the_seed_fixes_every_file_and_processes_change_nothing(tmp_path, monkey
 def test_an_interrupted_run_leaves_finished_shards_alone(tmp_path, monkeypatch):
     save_archives(tmp_path / "source")
     prepare(config(tmp_path, data_dir=str(tmp_path / "uninterrupted")))
-    write_shard = shards.write_shard
+    write_shard = image_shards.write_shard
 
     def stop(path, examples):
         if path.endswith("train-00002-of-00003"):
             raise KeyboardInterrupt
         return write_shard(path, examples)
 
-    monkeypatch.setattr(shards, "write_shard", stop)
+    monkeypatch.setattr(image_shards, "write_shard", stop)
     with pytest.raises(KeyboardInterrupt):
         prepare(config(tmp_path))
     first = tmp_path / "data/labeled/train-00001-of-00003"
     written_at = first.stat().st_mtime_ns
-    monkeypatch.setattr(shards, "write_shard", write_shard)
+    monkeypatch.setattr(image_shards, "write_shard", write_shard)
     prepare(config(tmp_path))
     assert digests(tmp_path / "data") == digests(tmp_path / "uninterrupted")
     assert first.stat().st_mtime_ns == written_at

@@ -14,10 +14,9 @@ import tensorflow as tf
 from PIL import Image
 
 from data import tasks
-from data.prepare import download, matlab, svhn
+from data.prepare import download, matlab, shards, svhn
 from data.prepare.config import PrepareConfig
 from data.prepare.run import prepare
-from data.records import shards as records_shards
 from data.records.examples import CLASS_LABEL, image_of
 from data.records.shards import read_shard
 from runtime.errors import UserError
@@ -221,19 +220,19 @@ def test_no_source_dir_is_one_line(tmp_path):
 @pytest.mark.parametrize("stopped_at", ["labeled/dev-00001-of-00002", "unlabeled/extra-00002-of-00004"])
 def test_an_interrupted_run_goes_on(source, tmp_path, monkeypatch, stopped_at):
     prepare(config(tmp_path, data_dir=str(tmp_path / "uninterrupted")))
-    write_shard = records_shards.write_shard
+    write_shard = shards.write_shard
 
     def stop(path, examples):
         if path.endswith(stopped_at):
             raise KeyboardInterrupt
         return write_shard(path, examples)
 
-    monkeypatch.setattr(records_shards, "write_shard", stop)
+    monkeypatch.setattr(shards, "write_shard", stop)
     with pytest.raises(KeyboardInterrupt):
         prepare(config(tmp_path))
     first = tmp_path / "data/labeled/train-00000-of-00003"
     written_at = first.stat().st_mtime_ns
-    monkeypatch.setattr(records_shards, "write_shard", write_shard)
+    monkeypatch.setattr(shards, "write_shard", write_shard)
     prepare(config(tmp_path))
     assert digests(tmp_path / "data") == digests(tmp_path / "uninterrupted")
     assert first.stat().st_mtime_ns == written_at

@@ -15,13 +15,11 @@ import tensorflow as tf
 
 from benchmarks import input_pipeline, pipeline_memory
 from data.config import AugmentConfig
-from data.images import training
-from data.images.training import begin_training_image
-from data.streams import reading
+from data.streams import reading, training
 from data.streams.reading import STARTED_OF_A_CORE
 from runtime import machine
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STEPS = 1000
 LIMIT_MIB = 4.0  # 4 KiB a step, whose images take 36 KiB
 
@@ -41,15 +39,15 @@ def test_training_batches_leave_nothing_behind(tmp_path):
 
 
 def test_images_of_few_batches_are_begun_ahead(tmp_path, monkeypatch):
-    """What waits takes memory: the batch that was drawn, the next one, those that are finished and joined, and single images."""
-    batch, begin = input_pipeline.BATCH, begin_training_image
+    """What waits takes memory: the batch that was drawn, the next one, those that are finished, and single images."""
+    batch, begin = input_pipeline.BATCH, training.crop_and_draw
     begun: list[None] = []
 
     def counted(*arguments):
         with tf.control_dependencies([tf.py_function(lambda: begun.append(None), [], [])]):
             return begin(*arguments)
 
-    monkeypatch.setattr(training, "begin_training_image", counted)
+    monkeypatch.setattr(training, "crop_and_draw", counted)
     input_pipeline.write_jpegs(str(tmp_path), input_pipeline.make_jpegs(4))
     batches = iter(input_pipeline.pipeline(str(tmp_path), AugmentConfig()))
     for _ in range(5):
@@ -59,7 +57,7 @@ def test_images_of_few_batches_are_begun_ahead(tmp_path, monkeypatch):
         before = len(begun)
         time.sleep(0.5)
     ahead = len(begun) - 5 * batch
-    waiting = 1 + reading.finished_at_once() + reading.joined_at_once()
+    waiting = 2 + reading.finished_at_once()
     assert batch < ahead <= waiting * batch + STARTED_OF_A_CORE * machine.cores()
 
 

@@ -20,15 +20,17 @@ import tensorflow as tf
 from checkpoints import reading, writing
 from checkpoints.reading import Reader
 from data.config import AugmentConfig, TeacherNoise
+from data.fast import Fast
 from data.records import shards
 from data.records.examples import prediction_count_name, prediction_name, shard_name, unlabeled_example
 from data.records.shards import offset_of, read_shard, write_shard
 from data.streams import prediction
 from efficientnet.model import EfficientNet
+from efficientnet.ops import Ops
 from efficientnet.variants import ModelConfig
 from pseudo_label.config import PredictConfig
 from pseudo_label.predict import run
-from pseudo_label.predict.run import SETTINGS_FILE, operations_on_one_core
+from pseudo_label.predict.run import SETTINGS_FILE
 from pseudo_label.predict.shards import find_shards
 from pseudo_label.quality import read_predictions
 from runtime import devices, files
@@ -325,13 +327,18 @@ def test_images_that_cannot_be_decoded_are_counted_apart(folder, tmp_path, capsy
     assert len(list(read_shard(str(tmp_path / "out" / "train-info-00001-of-00004-00000")))) == IN_A_SHARD
 
 
-def test_the_network_knows_how_many_images_all_shards_hold_whatever_is_left_to_do(folder, tmp_path, monkeypatch):
+def test_the_network_knows_how_many_images_all_shards_hold_whatever_is_left_to_do(folder, tmp_path):
     counts = []
-    monkeypatch.setattr(EfficientNet, "expect_inference_of", lambda model, images: counts.append(images))
+
+    def plain(count_up_to):
+        counts.append(count_up_to(1000))
+        return Ops()
+
+    fast = Fast(inference=plain)
     config = config_for(folder, tmp_path / "out")
-    run.predict(config)
+    run.predict(config, fast)
     (tmp_path / "out" / prediction_count_name(1, SHARDS, 0)).unlink()
-    run.predict(config)
+    run.predict(config, fast)
     assert counts == [SHARDS * IN_A_SHARD] * 2
 
 
@@ -390,13 +397,3 @@ def test_a_tf_config_that_says_nothing_of_this_process_is_one_line(monkeypatch):
             devices.place_in_cluster()
     monkeypatch.setenv("TF_CONFIG", "")
     assert devices.place_in_cluster() == Pipeline(0, 1)
-
-
-@pytest.mark.parametrize(("size", "gpus", "expected"), [(224, [], [1]), (32, [], []), (224, ["GPU:0"], [])])
-def test_an_operation_takes_one_core_where_each_core_has_images_of_its_own(monkeypatch, size, gpus, expected):
-    threads: list[int] = []
-    monkeypatch.setattr(tf.config.threading, "set_intra_op_parallelism_threads", threads.append)
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
-    model = ModelConfig("efficientnet-b0", 10)
-    operations_on_one_core(PredictConfig("predict", model, "checkpoint", "in", "out", image_size=size, batch_size=32))
-    assert threads == expected
