@@ -1,4 +1,4 @@
-"""The names that variables have in checkpoints, ours and the release's (RELEASE section 2)."""
+"""The names that variables have in checkpoints, ours and the release's (docs/release.md, section 2)."""
 
 from __future__ import annotations
 

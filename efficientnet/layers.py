@@ -18,7 +18,7 @@ BATCH_NORM_MOMENTUM = 0.99
 
 
 class BatchNormalization(tf.keras.layers.Layer):
-    """Batch norm with the release's statistics: momentum 0.99, epsilon 1e-3, biased variance (RELEASE section 1).
+    """Batch norm with the release's statistics: momentum 0.99, epsilon 1e-3, biased variance (docs/release.md, section 1).
 
     The layer never assigns its moving statistics: a training pass reports the batch's in `ForwardPass.statistics` and the
     trainer applies them with the weights' update, once, whatever the number of replicas.

@@ -1,4 +1,4 @@
-"""EfficientNet b0-b7 and l2 (RELEASE section 1; Tan and Le, 2019; l2: Xie et al., 2020, appendix).
+"""EfficientNet b0-b7 and l2 (docs/release.md, section 1; Tan and Le, 2019; l2: Xie et al., 2020, appendix).
 
 Every variable bears the name that it has in the release's checkpoints, so that no map between names is needed.
 """

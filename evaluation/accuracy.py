@@ -1,4 +1,4 @@
-"""Accuracy over a labeled set in which every image counts exactly once."""
+"""Accuracy on a labeled set. Every image counts exactly once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RandAugment exactly as the release computes it (arXiv:1909.13719; RELEASE section 4), on uint8 images.
+"""RandAugment exactly as the release computes it (arXiv:1909.13719; docs/release.md, section 4), on uint8 images.
 
 There is no identity op: an op that is drawn is always applied. The level M counts in tenths of each op's range and may exceed
 10; what uint8 arithmetic then makes of it (a threshold that wraps, a negative shift) is part of the method.
@@ -68,7 +68,7 @@ def randaugment(
     cutout_const: float = 40.0,
     translate_const: float = 100.0,
 ) -> tf.Tensor:
-    """Applies to each image its own ops in sequence, each drawn uniformly (RELEASE section 4).
+    """Applies to each image its own ops in sequence, each drawn uniformly (docs/release.md, section 4).
 
     Args:
       images: uint8 [N, H, W, 3]; N at least 1, H and W static.

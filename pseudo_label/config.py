@@ -15,7 +15,7 @@ from training.config import TrainConfig
 
 @dataclasses.dataclass(frozen=True)
 class PredictConfig:
-    """Soft labels for unlabeled shards (RELEASE section 8).
+    """Soft labels for unlabeled shards (docs/release.md, section 8).
 
     Attributes:
       checkpoint: a checkpoint prefix or a model_dir.
@@ -55,7 +55,7 @@ class PredictConfig:
 
 @dataclasses.dataclass(frozen=True)
 class BalanceConfig:
-    """Filter and balance (RELEASE section 9).
+    """Filter and balance (docs/release.md, section 9).
 
     Attributes:
       input_dir: directory of the images' shards that were predicted on.

@@ -1,4 +1,4 @@
-"""What a stage's output was begun with, noted beside it, so that an output_dir never mixes two kinds of work."""
+"""Notes the settings of a stage beside its output, so that one output_dir never mixes two kinds of work."""
 
 from __future__ import annotations
 

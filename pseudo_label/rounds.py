@@ -1,17 +1,17 @@
 """The whole loop (paper, algorithm 1): teacher -> predict -> balance -> student, and the student is the next teacher.
 
-Stages, in order:
+Stages in their order:
 
-  prepare           the task's records (only if that needs no source files)
-  teacher           trained on the labeled images; or a ready-made one (--teacher_model_path), copied
-  teacher/evaluate  of a ready-made one, if there is a test split
-  roundN/predict    the teacher's soft labels
-  roundN/balance    filtered and balanced
-  roundN/student    trained on both kinds of images
-  roundN/finetune   trained on, on labeled images (only with --finetune)
+  prepare           writes the task's records (a stage if that needs no source files)
+  teacher           trains on the labeled images; a ready-made teacher (--teacher_model_path) is copied instead
+  teacher/evaluate  measures a ready-made teacher, if there is a test split
+  roundN/predict    the teacher labels the unlabeled images
+  roundN/balance    filters and balances these labels
+  roundN/student    trains on both kinds of images
+  roundN/finetune   trains the student further on the labeled images (only with --finetune)
 
-Where each one's files lie is written in `runtime/work_dir.py`. `manifest.json` says which stages are done or begun, and with
-which settings. The report is written anew each time.
+`runtime/work_dir.py` says where the files of each stage lie. `manifest.json` says which stages are done or begun, and with which
+settings. At the end of each run the report is written anew.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The report of an `iterate` run: report.md, results.json and plots, written from the files that its stages left."""
+"""Writes the report of an `iterate` run (report.md, results.json, plots) from the files that its stages left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few pseudo-labeled images of every class, picked from the balanced shards, to look at."""
+"""Picks a few pseudo-labeled images of each class from the balanced shards, to look at."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ class DeviceConfig:
     Attributes:
       use_tpu, tpu, tpu_zone, gcp_project: the flags of the same names.
       bfloat16: activations in bfloat16 (decided by flag and device before a model is built).
-      num_shards_per_group: replicas whose batch-norm statistics are averaged together; -1 is RELEASE's rule.
+      num_shards_per_group: replicas whose batch-norm statistics are averaged together; -1: docs/release.md, section 1.
     """
 
     use_tpu: bool = True

@@ -1,6 +1,6 @@
-"""How far a long stage is: a bar on a terminal, a plain line now and then in a log.
+"""Shows how far a long stage is: a bar on a terminal, a plain line now and then in a log.
 
-Set the environment variable NOISY_STUDENT_PROGRESS to `off` for silence (the tests do).
+If the environment variable NOISY_STUDENT_PROGRESS is `off`, it shows nothing (the tests set that).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A function over many items in several processes, results in order, with few items in memory at a time. No TensorFlow."""
+"""Applies a function to many items in several processes. Results come in order, and few items are in memory. No TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which replicas share their batch-norm statistics, and how (RELEASE section 1)."""
+"""Which replicas share their batch-norm statistics, and how (docs/release.md, section 1)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOCAL_REPLICAS = 8
 
 
 def group_size(num_shards_per_group: int, replicas: int) -> int:
-    """Replicas that share batch-norm statistics (RELEASE section 1): -1 means 1 up to 8 replicas, then max(8, replicas // 8).
+    """Replicas that share batch-norm statistics: -1 means 1 up to 8 replicas, then max(8, replicas // 8).
 
     Raises:
       UserError: the replicas do not divide into such groups.

@@ -12,7 +12,7 @@ from runtime.config import DeviceConfig
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """Loss, optimiser and schedule (RELEASE sections 5, 6).
+    """Loss, optimiser and schedule (docs/release.md, sections 5, 6).
 
     Attributes:
       train_steps: steps of the whole schedule, `train_ratio` already multiplied in.

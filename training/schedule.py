@@ -1,4 +1,4 @@
-"""The learning rate of a step and the decay of the averages (RELEASE section 6)."""
+"""The learning rate of a step and the decay of the averages (docs/release.md, section 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an encoded image to the evaluation's pixels: decoding, the centre crop, bicubic resizing (RELEASE section 3)."""
+"""From an encoded image to the evaluation's pixels: decoding, the centre crop, bicubic resizing (docs/release.md, section 3)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def resize_bicubic(image: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def evaluation_image(encoded: tf.Tensor, image_size: int, small_image_model: bool) -> tf.Tensor:
-    """The image for evaluation, prediction and teachers (RELEASE section 3).
+    """The image for evaluation, prediction and teachers (docs/release.md, section 3).
 
     Args:
       encoded: string [], JPEG, PNG, GIF or BMP.

@@ -1,13 +1,13 @@
-"""Anyone's image file to the bytes that go into a record. Pillow alone, so that worker processes start quickly.
+"""Turns anyone's image file into the bytes of a record. Only Pillow is imported, so worker processes start quickly.
 
-What every task's files go through:
-- The format is found from the content, never from the name. JPEG, PNG, WebP, GIF, BMP and TIFF are read; of an animation
-  the first frame.
-- A JPEG in RGB that needs no change is stored byte for byte. Everything else becomes RGB: what came from a lossy format
-  (another JPEG, WebP) as JPEG of quality 95 without chroma subsampling, what came from a lossless one as PNG.
-- Whatever is transparent is laid on white.
-- Sixteen bits a channel become eight.
-What depends on the task stands in `Rules`.
+For every task:
+- The content decides the format, never the name. JPEG, PNG, WebP, GIF, BMP and TIFF are read; of an animation, the first frame.
+- A JPEG in RGB that needs no change is stored byte for byte. Everything else becomes RGB: a JPEG of quality 95 without chroma
+  subsampling if the source is lossy (another JPEG, WebP), else a PNG.
+- Transparent parts become white.
+- 16 bits a channel become 8.
+
+`Rules` holds what differs between tasks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From an encoded image to what a network trains on: a random crop, RandAugment, a flip (RELEASE section 3).
+"""From an encoded image to what a network trains on: a random crop, RandAugment, a flip (docs/release.md, section 3).
 
 Everything random follows from the seed: the same (encoded, seed) gives the same image.
 """

@@ -1,4 +1,4 @@
-"""Where each value of a nearest-neighbour warp comes from (RELEASE section 4).
+"""Where each value of a nearest-neighbour warp comes from (docs/release.md, section 4).
 
 The definition is `tfa.image.transform`, the successor of the module that the release used. It evaluates a whole matrix for
 every byte; here it is evaluated once, on pixel numbers. To read by them gives the same, bit for bit.

@@ -1,4 +1,4 @@
-"""Where the files lie inside a tar archive, and in the tar archives inside it: nothing is unpacked."""
+"""Lists the files inside a tar archive, and inside the tar archives in it, without unpacking anything."""
 
 from __future__ import annotations
 

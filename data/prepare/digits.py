@@ -1,8 +1,8 @@
-"""`digits`: the 1,797 real handwritten digits (UCI, 8 x 8 pixels) that scikit-learn carries; nothing is downloaded.
+"""`digits`: the 1,797 real handwritten digits (UCI, 8 x 8 pixels) that come with scikit-learn; nothing is downloaded.
 
-They are enlarged to 12 x 12, because an EfficientNet halves its input again and again, inside a black border: training moves
-an image by up to 4 pixels and fills what comes in with its reflection, which would put strokes of a second digit beside one
-that reaches the edge.
+They are enlarged to 12 x 12, because an EfficientNet halves its input several times, and get a black border. Training shifts an
+image by up to 4 pixels and fills the gap with a reflection. Without the border, a digit that reaches the edge would be
+mirrored there, and parts of a second digit would appear.
 """
 
 from __future__ import annotations

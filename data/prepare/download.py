@@ -1,4 +1,4 @@
-"""Fetching one file over HTTP: with progress, going on after a break, under its final name only when whole."""
+"""Fetches one file over HTTP: shows progress, continues after a break, and gives the file its name only when it is whole."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Image files to shards, several processes at once, resumable shard by shard.
+"""Writes image files into shards, with several processes, and continues an interrupted run shard by shard.
 
-Beside each shard a part file, `prepare/<shard>.json` below the data_dir, says what went into it: an interrupted run goes on
-after the last part whose shard is whole and whose images are still the same.
+The part file of a shard, `prepare/<shard>.json` in the data_dir, says what went into it. A run that continues keeps every
+shard that is whole and whose images are the same.
 """
 
 from __future__ import annotations

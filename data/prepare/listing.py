@@ -1,4 +1,4 @@
-"""The user's folders: which files and which classes are in them."""
+"""Lists the user's folders: the files and the classes in them."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""`--mode=prepare`: builds the records of a task under one folder, which then describes itself.
+"""`--mode=prepare`: builds the records of a task in one folder, which then describes itself.
 
-data_dir/task.json                          the Task, with its statistics and the number of images of every split
-data_dir/labeled/train-SSSSS-of-NNNNN       and test-, dev- or validation- beside it
-data_dir/unlabeled/train-SSSSS-of-NNNNN     (extra-SSSSS-of-NNNNN of svhn)
-data_dir/unlabeled/labels_for_report.json   true labels (0-based) a shard, where known; training never reads them
-data_dir/unreadable.txt                     images that could not be used, where files of the user's are read
-data_dir/prepare/                           how far an interrupted run came, and what went into each shard
-data_dir/prepare.json                       what the folder was prepared with, and whether it is whole; written last
+data_dir/task.json                          the Task, with its statistics and the number of images of each split
+data_dir/labeled/train-SSSSS-of-NNNNN       and beside it test-, dev- or validation-
+data_dir/unlabeled/train-SSSSS-of-NNNNN     (extra-SSSSS-of-NNNNN for svhn)
+data_dir/unlabeled/labels_for_report.json   {shard: true labels from 0}, if they are known; training never reads them
+data_dir/unreadable.txt                     the user's images that could not be used, with the reason
+data_dir/prepare/                           what went into each shard; an interrupted run continues from it
+data_dir/prepare.json                       the settings, and whether the folder is whole; written last
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What preparing any task needs: spreading items over shards, writing them with progress, checking what was written."""
+"""What preparing any task needs: spread items over shards, write them with progress, check what was written."""
 
 from __future__ import annotations
 

@@ -1,15 +1,17 @@
-"""`svhn`: Street View House Numbers, cropped digits (Netzer et al., 2011), from the official .mat files (RELEASE section 10).
+"""`svhn`: Street View House Numbers, cropped digits (Netzer et al., 2011), from the official .mat files.
+
+The numbers are those of docs/release.md, section 10. Each file becomes:
 
 source_dir/train_32x32.mat   labeled/train-*-of-00128 and labeled/dev-*-of-00064
 source_dir/test_32x32.mat    labeled/test-*-of-00064
 source_dir/extra_32x32.mat   unlabeled/extra-*-of-00128, with the true labels for the report alone
 
-- The training images are permuted by `numpy.random.RandomState(0)`, whatever --seed is, so that every run is compared on
-  the same images; the last 4,000 of them are `dev`. (RELEASE says "permuted with seed 0", not by which generator or from
-  which end.) `test` and `extra` keep their order.
-- Images are stored as PNG, though RELEASE section 7 says JPEG: at 32 pixels JPEG would add noise of its own to every digit.
-  TensorFlow's JPEG decoder reads PNG as well, so that the release's readers take these records, too.
-- Class index c is the digit c; the stored label, which is 1-based, is the digit + 1. (In the .mat files 10 stands for 0.)
+- `numpy.random.RandomState(0)` permutes the training images, whatever --seed is, so that all runs are compared on the same
+  images. The last 4,000 become `dev`. (The release permutes with seed 0; which generator and which end it uses is not known.)
+  `test` and `extra` keep their order.
+- Images are stored as PNG, although the release's records hold JPEG (docs/release.md, section 7): at 32 pixels JPEG would add
+  noise to every digit. TensorFlow's JPEG decoder reads PNG too, so the release's readers take these records.
+- Class c is the digit c. The stored label counts from 1, so it is the digit + 1. (In the .mat files 10 stands for 0.)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reading shards fast, a batch of records at a time, and saying which record is broken where one is."""
+"""Reads shards fast, one batch of records at a time, and names the record that is broken."""
 
 from __future__ import annotations
 

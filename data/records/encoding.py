@@ -1,4 +1,4 @@
-"""Filtered records by the thousand: what `records.filtered_example` makes, without a protocol message for each."""
+"""Encodes filtered records in bulk: the bytes of `examples.filtered_example`, without one protocol message for each record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3
 
 
 def filtered_examples(encoded: Sequence[bytes], rows: np.ndarray) -> list[bytes]:
-    """Serialised examples equal to `records.filtered_example` of every image.
+    """Serialised examples equal to `examples.filtered_example` of every image.
 
     Args:
       encoded: n images.

@@ -1,4 +1,4 @@
-"""The schemas of all records, and the names of their files (RELEASE section 7)."""
+"""The schemas of all records, and the names of their files (docs/release.md, section 7)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What ImageNet's thousand classes are called: Keras's class index, which it downloads once (35 kB, to ~/.keras/models).
+"""The names of ImageNet's 1,000 classes, from Keras's class index (35 kB, downloaded once to ~/.keras/models).
 
-Its order is that of the sorted WordNet numbers, which is that of the release's labels and of ours.
+Both that index and the labels here follow the order of the WordNet numbers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""`--mode=classify`: what a trained network says about image files: the most probable classes of each.
+"""`--mode=classify`: the most probable classes of image files.
 
-Every file goes the way that `--mode=prepare --task_name=folder` sends it (any format, upright, transparency on white), then
-that of evaluation: centre crop and resize. A network of small images (`small_image_model`) takes images as they are stored;
-one of another size is cropped to its central square and scaled to that network's size.
+Each file is read as `--mode=prepare --task_name=folder` reads it (any format, upright, transparency on white) and then gets
+the evaluation's centre crop. A network with `small_image_model` takes images as they are stored; if the size differs,
+the central square is cropped and scaled to the network's size.
 """
 
 from __future__ import annotations

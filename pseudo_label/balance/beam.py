@@ -1,4 +1,4 @@
-"""Running balance's pipeline: on which runner, in how many processes, quietly, with a bar, and with errors on one line."""
+"""Runs the pipeline of balance: picks the runner and the number of processes, shows a bar, and puts errors on one line."""
 
 from __future__ import annotations
 

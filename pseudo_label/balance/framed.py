@@ -1,9 +1,9 @@
-"""Prediction shards whose records are all of one size, as NumPy sees them: frames, checksums and floats of many records at once.
+"""Reads prediction shards whose records all have one size as a NumPy array: frames, checksums and floats of many at once.
 
-A TFRecord frame is: length (uint64), its checksum, the payload, its checksum. The checksums are CRC-32C, rotated and shifted. A
-CRC is linear: the CRC of a record that differs from another in some bytes differs from its CRC by a sum (XOR) over those bytes
-of a value that depends on the byte and its place alone. Records differ in a label and their floats, so a table lookup for each
-of these bytes checks a record, for all records of a batch at a time.
+A TFRecord frame is: length (uint64), checksum, payload, checksum. The checksums are CRC-32C, rotated and shifted. A CRC is
+linear: if two records of one size differ in some bytes, their CRCs differ by the XOR of one value for each of these bytes, and
+the value depends on the byte and its place alone. Prediction records differ only in a label and their floats, so one table
+lookup for each of these bytes checks a record, and a batch of records is checked at once.
 """
 
 from __future__ import annotations

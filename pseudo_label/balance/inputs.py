@@ -1,4 +1,4 @@
-"""Which files balance reads: the image shards and, for each, its prediction shards, all there and none doubled."""
+"""Finds the files that balance reads: the image shards and the prediction shards of each, none missing and none double."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from data.records.examples import filtered_name, prediction_name, shard_name
 from pseudo_label.config import BalanceConfig
 from runtime.errors import UserError
 
-# Whatever the input's prefix (`extra` for SVHN): training looks for `train-T-*` (RELEASE section 7).
+# Whatever the input's prefix (`extra` for SVHN): training looks for `train-T-*` (docs/release.md, section 7).
 OUTPUT_PREFIX = "train"
 
 

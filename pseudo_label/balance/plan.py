@@ -1,10 +1,10 @@
-"""Which candidates are kept and how often: exact top-k of every class from small summaries of shards. NumPy alone.
+"""Decides which candidates are kept and how often: the exact top k of each class, from small summaries of shards. NumPy alone.
 
-Nobody ever sees all confidences at once. A float32 that is not negative orders like its bit pattern, so the k-th highest
-confidence is found in two histograms that add up over shards: one over the upper 16 bits, one over the lower 16 bits of
-the records in the bin that holds it. What ties there is kept in the order of (shard, record), for which a count per shard is
-enough. Every quantity below is a sum over shards or a function of such sums, so neither the number of workers nor the
-order in which they finish can change the result.
+No process ever holds all confidences. Floats that are not negative have the order of their bit patterns, so two histograms, each
+a sum over shards, give the k-th highest confidence: one of the upper 16 bits, and one of the lower 16 bits of the records in the
+bin that holds it. Ties at that value are kept in the order (shard, record), for which one count a shard is enough. Every quantity
+below is a sum over shards or a function of such sums, so neither the number of workers nor the order in which they finish
+changes the result.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Filter and balance: keep confident pseudo labels, the same number of every class (RELEASE section 9), with Apache Beam.
+"""Filter and balance: keeps the confident pseudo labels, the same number for every class (docs/release.md, section 9).
 
-    a shard's files -> confidences -> two histograms -> thresholds -> plan -> balanced shard -> stats.json
+    files of a shard -> confidences -> two histograms -> thresholds -> plan -> balanced shard -> stats.json
 
-An element of the pipeline is a shard, never a record. Each output shard holds the copies of one input shard's images. What is
-kept, and in which order, follows from the inputs, the settings and the seed alone, so the bytes are the same on every runner
-and for every number of workers. `stats.json` is written last: where it is newer than all inputs, the stage is done.
+It is an Apache Beam pipeline whose elements are shards, never records. Each output shard holds the copies of one input shard's
+images. What is kept, and in which order, follows from the inputs, the settings and the seed alone, so the bytes are the same
+for every runner and every number of workers. `stats.json` is written last: if it is newer than all inputs, the stage is done.
 """
 
 from __future__ import annotations

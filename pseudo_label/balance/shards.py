@@ -1,4 +1,4 @@
-"""The work on one shard: reading the confidences of its predictions, and writing its balanced records."""
+"""The work on one shard: reads the confidences of its predictions, and writes its balanced records."""
 
 from __future__ import annotations
 

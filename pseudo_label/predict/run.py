@@ -1,4 +1,7 @@
-"""Soft labels for unlabeled shards: one network for all shards, streamed to disk, whole shards by rename (RELEASE section 8)."""
+"""Soft labels for unlabeled shards (docs/release.md, section 8).
+
+One network labels all shards. Results go straight to disk, and a shard gets its name when it is whole.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Some images of every predicted class, saved to look at (RELEASE section 8)."""
+"""Saves a few images of each predicted class as JPEGs, to look at (docs/release.md, section 8)."""
 
 from __future__ import annotations
 

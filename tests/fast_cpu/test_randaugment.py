@@ -10,7 +10,7 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from scipy import stats
@@ -234,7 +234,6 @@ def test_unknown_op():
 
 
 @given(st.integers(0, 1000), st.integers(0, 40), st.integers(-5, 40), st.integers(-5, 40))
-@settings(max_examples=40, deadline=None)
 def test_cutout_fills_a_square_that_is_clipped(seed, half_width, row, column):
     image = _random_image(seed)
     expected = image.copy()
@@ -268,7 +267,6 @@ def _warped(image, matrix, argument):
 
 
 @any_warp
-@settings(max_examples=80, deadline=None)
 def test_warps_are_what_the_transform_says(matrix, argument, height, width):
     image = _random_image(height * 31 + width, height, width)
     transform = matrix(tf.constant(argument, tf.float32), tf.constant(height), tf.constant(width))
@@ -295,7 +293,6 @@ def _by_rows(table: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 @any_warp
-@settings(max_examples=80, deadline=None)
 def test_rows_that_are_shifted_are_those_of_the_warp(matrix, argument, height, width):
     sources = warp.sources(matrix, argument, height, width)
     table = warp.shifted_rows(sources, height, width)
@@ -376,7 +373,6 @@ def test_invert_and_solarize_like_pillow():
 
 
 @given(st.integers(0, 1000), st.sampled_from([1, 3, 40, 255]), st.integers(2, 30))
-@settings(max_examples=30, deadline=None)
 def test_equalize_like_pillow(seed, values, height):
     image = (_random_image(seed, height, 21) % values).astype(np.uint8)
     expected = np.asarray(ImageOps.equalize(Image.fromarray(image)))

@@ -196,6 +196,28 @@ def _final(state: TrainingState, **changes: Any) -> dict[str, Any]:
     return checks.report()
 
 
+def test_logits_of_weights_and_averages_take_one_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow warns of a network that is traced, or called without a graph, again for each."""
+    batch, arrays = images(3), {}
+    for seed, (quantity, suffix) in enumerate([("raw_logits", ""), ("ema_logits", AVERAGE_SUFFIX)]):
+        network = EfficientNet(tiny(), seed=seed)
+        arrays[f"eval/{quantity}"] = network(batch).numpy()
+        variables = network.named_variables().items()
+        arrays.update({f"final/{name}{suffix}": variable.numpy() for name, variable in variables})
+    calls, call = [], EfficientNet.call
+
+    def counted(self: EfficientNet, images: Any, forward: Any = None) -> Any:  # Keras reads the signature
+        calls.append(images.shape)
+        return call(self, images, forward)
+
+    monkeypatch.setattr(EfficientNet, "call", counted)
+    inference, checks = compare_trajectory.Inference(tiny(), batch), Checks()
+    compare_trajectory.check_logits(arrays, inference, checks)
+    assert checks.report()["ok"]
+    assert sorted(checks.worst) == ["ema_logits", "raw_logits"]
+    assert calls == [(3, 16, 16, 3)]
+
+
 STEM = "efficientnet-b0/stem/conv2d/kernel"
 MEAN = "efficientnet-b0/stem/tpu_batch_normalization/moving_mean"
 

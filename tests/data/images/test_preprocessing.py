@@ -9,7 +9,7 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
@@ -104,7 +104,6 @@ def test_a_decoded_crop_is_a_crop_of_the_decoded_image(subsampling, height):
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.sampled_from([16, 24, 224]))
-@settings(max_examples=40, deadline=None)
 def test_evaluation_crops_the_centre(height, width, size):
     image = _noise(height, width)
     ours = decoding.evaluation_image(tf.constant(_encode(image)), size, False).numpy()

@@ -87,10 +87,10 @@ def test_the_official_files_become_the_release_s_splits(source, tmp_path):
     data = tmp_path / "data"
     images, labels = arrays("train")
     order = np.random.RandomState(0).permutation(23)
-    for prefix, indices, shards in (("labeled/train", order[:18], 3), ("labeled/dev", order[18:], 2)):
+    for prefix, indices, number in (("labeled/train", order[:18], 3), ("labeled/dev", order[18:], 2)):
         found, counts = read(data, prefix)
-        dealt = [index for shard in range(shards) for index in indices[shard::shards]]
-        assert len(counts) == shards
+        dealt = [index for shard in range(number) for index in indices[shard::number]]
+        assert len(counts) == number
         for (image, label), index in zip(found, dealt):
             np.testing.assert_array_equal(image, images[..., index])
             assert label == labels[index] % 10 + 1  # the digit + 1; 10 stands for the digit 0
