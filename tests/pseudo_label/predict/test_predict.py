@@ -84,7 +84,7 @@ def start(configs, folder, *options, environment=()):
         paths.append(str(folder / f"config-{number}-{len(os.listdir(folder))}.pickle"))
         with open(paths[-1], "wb") as file:
             pickle.dump(config, file)
-    command = [sys.executable, "-m", "tests.pseudo_label.predict_worker", *paths, *options]
+    command = [sys.executable, "-m", "tests.pseudo_label.predict.predict_worker", *paths, *options]
     return subprocess.Popen(
         command, env={**os.environ, **dict(environment)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -351,7 +351,7 @@ def test_a_full_disk_is_one_line_and_leaves_finished_shards_whole(folder, whole,
     output_dir.mkdir()
     # The second shard's temporary file (the settings, the first shard and its count take a to c) lies on a device without room.
     full.symlink_to("/dev/full")
-    monkeypatch.setattr(shards, "remove_unfinished_shard", lambda path: None)
+    monkeypatch.setattr(run, "remove_unfinished_shard", lambda path: None)
     with pytest.raises(UserError) as error:
         run.predict(config)
     assert str(error.value) == (
