@@ -13,7 +13,8 @@ from typing import Any, Callable
 from absl import app
 from absl import flags as absl_flags
 
-from flags import build, command_line, fast, notices, remote, rounds
+from flags import build, command_line, notices, remote, rounds
+from flags.build import fast
 from runtime import errors, signals, startup
 from runtime.errors import UserError
 

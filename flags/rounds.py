@@ -230,7 +230,7 @@ def override(values: FlagValues, changes: Changes) -> FlagValues:
 
 
 def _ready_teacher(values: FlagValues, of_teacher: Changes) -> tuple[TrainConfig, ConvertConfig]:
-    """The evaluation of the teacher that --teacher_model_path names, and how it comes into the work_dir."""
+    """What is known of the teacher that --teacher_model_path names, and how it comes into the work_dir."""
     path = needed(values, "teacher_model_path", "the checkpoint of --teacher_model_name")
     described = Description.beside(path)
     name = values.teacher_model_name or (described.model.name if described else "")
@@ -242,13 +242,13 @@ def _ready_teacher(values: FlagValues, of_teacher: Changes) -> tuple[TrainConfig
         raise UserError(
             "--init_model is given with --teacher_model_path, a teacher that is not trained; leave one of them out"
         )
-    evaluation = build.train_config(override(values, {**of_teacher, "model_name": name}), "teacher")
+    training = build.train_config(override(values, {**of_teacher, "model_name": name}), "teacher")
     named = override(values, {"teacher_model_name": name})
-    model, image_size = teacher_of(named, evaluation.model, evaluation.data.image_size)
-    data = dataclasses.replace(evaluation.data, image_size=image_size, small_image_model=model.small_image_model)
-    evaluation = dataclasses.replace(evaluation, model=model, data=data)
-    return evaluation, ConvertConfig(
-        "teacher", model, path, evaluation.model_dir, image_size, data.task, flag="teacher_model_path"
+    model, image_size = teacher_of(named, training.model, training.data.image_size)
+    data = dataclasses.replace(training.data, image_size=image_size, small_image_model=model.small_image_model)
+    training = dataclasses.replace(training, model=model, data=data)
+    return training, ConvertConfig(
+        "teacher", model, path, training.model_dir, image_size, data.task, flag="teacher_model_path"
     )
 
 
