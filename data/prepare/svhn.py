@@ -32,7 +32,7 @@ from scipy.io.matlab import MatReadError, matfile_version
 from data.images.files import to_png
 from data.prepare import download, shards
 from data.records.examples import labeled_example, shard_name, unlabeled_example
-from data.tasks import TASK_FILE, TASKS
+from data.tasks import TASK_FILE, TASKS, TRUE_LABELS_FILE
 from runtime.errors import UserError
 from runtime.files import write_text
 from runtime.progress import progress
@@ -194,7 +194,7 @@ def _write_extra(config: PrepareConfig) -> dict[str, int]:
         shard_name("extra", shard, len(pieces)): source.digits[list(piece)].tolist()
         for shard, piece in enumerate(pieces)
     }
-    write_text(os.path.join(config.data_dir, "unlabeled", "labels_for_report.json"), json.dumps(truth) + "\n")
+    write_text(os.path.join(config.data_dir, "unlabeled", TRUE_LABELS_FILE), json.dumps(truth) + "\n")
     return _write(config, source, "unlabeled/extra", pieces)
 
 

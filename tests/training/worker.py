@@ -43,7 +43,7 @@ def main() -> None:
 
         trainer.Trainer._boundary = die  # type: ignore[method-assign, assignment]
     with open(arguments.config, "rb") as file:
-        trainer.run(pickle.load(file))
+        trainer.train(pickle.load(file))
 
 
 if __name__ == "__main__":
