@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import subprocess
-import sys
 
 import pytest
 import tensorboard
 import tensorflow as tf
+from tensorboard import default, program
 
 from data.prepare import run
 from data.prepare.config import PrepareConfig
@@ -60,8 +59,8 @@ def test_chunks_end_where_a_profile_begins_and_ends():
     assert profiling.steps_until_change(5, None) == []
 
 
-def test_tensorboard_starts():
-    command = [sys.executable, "-m", "tensorboard.main", "--version_tb"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [tensorboard.__version__]
+def test_tensorboard_starts(capsys):
+    board = program.TensorBoard(plugins=default.get_plugins())
+    board.configure(["tensorboard", "--version_tb"])
+    assert board.main() == 0
+    assert capsys.readouterr().out.split() == [tensorboard.__version__]
