@@ -61,11 +61,10 @@ def write(config: PrepareConfig) -> dict[str, int]:
 
     # Mixed, so that a reader that stops early does not see one class alone.
     training = np.random.default_rng((config.seed, 1)).permutation(parts.labeled)
-    written = shards.write_shards(config.data_dir, "labeled/train", list(training), 1, labeled)
-    written |= shards.write_shards(config.data_dir, "labeled/test", list(parts.test), 1, labeled)
-    written |= shards.write_shards(
-        config.data_dir, "unlabeled/train", list(parts.unlabeled), config.num_shards, unlabeled
-    )
+    written = shards.write_shards(config.data_dir, "labeled/train", [list(training)], labeled)
+    written |= shards.write_shards(config.data_dir, "labeled/test", [list(parts.test)], labeled)
+    dealt = shards.spread(list(parts.unlabeled), config.num_shards)
+    written |= shards.write_shards(config.data_dir, "unlabeled/train", dealt, unlabeled)
 
     truth = {
         shard_name("train", shard, config.num_shards): listed

@@ -41,7 +41,7 @@ def main() -> None:
             if self.step == arguments.die_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        trainer.Trainer._boundary = die  # type: ignore[assignment, method-assign]
+        trainer.Trainer._boundary = die  # type: ignore[method-assign, assignment]
     with open(arguments.config, "rb") as file:
         trainer.train(pickle.load(file))
 
