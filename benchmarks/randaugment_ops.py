@@ -19,9 +19,9 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import bench_machine, input_pipeline
-from data import preprocessing
-from data import randaugment as fast
 from data.images import randaugment as plain
+from data.images.decoding import evaluation_image
+from fast_cpu import randaugment as fast
 
 COUNT, SIZE, LEVEL, TURNS = 32, 224, 9.0, 10
 
@@ -30,7 +30,7 @@ def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     jpegs = [tf.constant(jpeg) for jpeg in input_pipeline.make_jpegs(COUNT)]
-    images = tf.stack([preprocessing.evaluation_image(jpeg, SIZE, small_image_model=False) for jpeg in jpegs])
+    images = tf.stack([evaluation_image(jpeg, SIZE, small_image_model=False) for jpeg in jpegs])
     images = plain.to_uint8(images)
     ways = {"plain": _at_level(plain.randaugment), "compiled": _at_level(fast.randaugment)}
     runs = {(name, way): functools.partial(ways[way], images, _draws(name)) for name in plain.OPS for way in ways}

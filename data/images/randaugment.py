@@ -14,8 +14,8 @@ from typing import Any, Optional, Union
 import numpy as np
 import tensorflow as tf
 
-from data.warp import FILL, rotate, shear_x, shear_y, translate_x, translate_y
-from errors import UserError
+from data.images.warp import FILL, rotate, shear_x, shear_y, translate_x, translate_y
+from runtime.errors import UserError
 
 SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / np.float32(13)
 

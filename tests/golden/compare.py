@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from errors import UserError
+from runtime.errors import UserError
+from runtime.signals import closed_output_ends
 
 OK, DEVIATES, UNREADABLE = 0, 1, 2
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
@@ -132,4 +133,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with closed_output_ends():
+        sys.exit(main(sys.argv[1:]))

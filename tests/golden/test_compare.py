@@ -8,14 +8,15 @@ from typing import Any, Optional
 import numpy as np
 import pytest
 
+from checkpoints.names import AVERAGE_SUFFIX, SQUARES_SUFFIX
+from checkpoints.reading import Reader
 from efficientnet.model import EfficientNet
-from errors import UserError
+from runtime.errors import UserError
 from tests.efficientnet.tiny import images, tiny
 from tests.golden import compare_trajectory
 from tests.golden.checks import Checks
 from tests.golden.compare import compare, kind_of, main, read
-from training import checkpoints
-from training.state import AVERAGE_SUFFIX, SQUARES_SUFFIX, TrainingState
+from training.state import TrainingState
 
 FOLDER = os.path.dirname(__file__)
 RATES = os.path.join(FOLDER, "learning_rate.json")
@@ -195,6 +196,28 @@ def _final(state: TrainingState, **changes: Any) -> dict[str, Any]:
     return checks.report()
 
 
+def test_logits_of_weights_and_averages_take_one_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow warns of a network that is traced, or called without a graph, again for each."""
+    batch, arrays = images(3), {}
+    for seed, (quantity, suffix) in enumerate([("raw_logits", ""), ("ema_logits", AVERAGE_SUFFIX)]):
+        network = EfficientNet(tiny(), seed=seed)
+        arrays[f"eval/{quantity}"] = network(batch).numpy()
+        variables = network.named_variables().items()
+        arrays.update({f"final/{name}{suffix}": variable.numpy() for name, variable in variables})
+    calls, call = [], EfficientNet.call
+
+    def counted(self: EfficientNet, images: Any, forward: Any = None) -> Any:  # Keras reads the signature
+        calls.append(images.shape)
+        return call(self, images, forward)
+
+    monkeypatch.setattr(EfficientNet, "call", counted)
+    inference, checks = compare_trajectory.Inference(tiny(), batch), Checks()
+    compare_trajectory.check_logits(arrays, inference, checks)
+    assert checks.report()["ok"]
+    assert sorted(checks.worst) == ["ema_logits", "raw_logits"]
+    assert calls == [(3, 16, 16, 3)]
+
+
 STEM = "efficientnet-b0/stem/conv2d/kernel"
 MEAN = "efficientnet-b0/stem/tpu_batch_normalization/moving_mean"
 
@@ -245,7 +268,6 @@ FLAGS = [
 def _config(tmp_path: Path, *flags: str, **arrays: Any) -> Any:
     named = {
         "flags": np.array(json.dumps([*FLAGS, *flags])),
-        "init/efficientnet-b2/head/dense/bias": np.zeros(7, np.float32),
         **arrays,
     }
     return compare_trajectory.train_config(named, str(tmp_path / "none"), str(tmp_path))
@@ -265,8 +287,9 @@ def test_a_run_s_flags_become_a_training_s_config(tmp_path: Path) -> None:
         "--init_model_path=/elsewhere/model.ckpt",
     )
     assert (config.model.name, config.model.num_classes, config.model.fix_layer_num) == ("efficientnet-b2", 7, 2)
+    assert config.data.task.num_classes == 7
     assert config.model.mean == (0.485, 0.456, 0.406)
-    assert (config.optimizer.train_steps, config.optimizer.steps_to_train) == (60, 6)
+    assert (config.optimizer.train_steps, config.optimizer.steps_to_train) == (60, 12)
     assert (config.optimizer.final_base_lr, config.optimizer.moving_average_decay) == (0.01, 0.99)
     assert config.optimizer.label_smoothing == 0.2
     assert config.model_dir == f"{tmp_path}/model"
@@ -280,7 +303,7 @@ def test_a_teacher_without_a_checkpoint_is_written_from_the_file(tmp_path: Path)
     config = _config(tmp_path, *flags, **arrays)
     assert (config.teacher.name, config.teacher.num_classes) == ("efficientnet-b1", 7)
     assert (config.optimizer.unlabel_ratio, config.optimizer.teacher_softmax_temp) == (1.5, 0.5)
-    reader = checkpoints.Reader(config.teacher_path, "teacher_model_path")
+    reader = Reader(config.teacher_path, "teacher_model_path")
     np.testing.assert_array_equal(reader.tensor("efficientnet-b1/x" + AVERAGE_SUFFIX), kernel)
     with pytest.raises(
         UserError, match=r"neither init/teacher_model/... in the file nor .*teacher.ckpt.index beside it"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from errors import UserError
+from runtime.errors import UserError
 from tests.training.replicas import RATE
-from training import strategy as strategies
+from training import batch_norm_groups
 
 EPSILON, MOMENTUM, RMS_DECAY, RMS_EPSILON = 1e-3, 0.99, 0.9, 1e-3
 CHANNELS = 5
@@ -59,17 +59,24 @@ def by_hand(inputs, group):
     return found
 
 
-@pytest.mark.parametrize("group", [1, 2])
-def test_two_devices_give_what_the_sums_give(inputs, group, tmp_path):
-    given, got = str(tmp_path / "inputs.npz"), str(tmp_path / "outputs.npz")
+@pytest.fixture(scope="module")
+def on_two_devices(inputs, tmp_path_factory):
+    """What one step gives on two devices, by groups of one and of two."""
+    folder = tmp_path_factory.mktemp("replicas")
+    given, got = str(folder / "inputs.npz"), str(folder / "outputs.npz")
     np.savez(given, **inputs)
-    command = [sys.executable, "-m", "tests.training.replicas", given, got, str(group)]
+    command = [sys.executable, "-m", "tests.training.replicas", given, got, "1", "2"]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     with np.load(got) as found:
-        for name, expected in by_hand(inputs, group).items():
-            np.testing.assert_allclose(found[name], expected, rtol=2e-4, atol=2e-4, err_msg=name)
-        assert found["global_step"] == 1
+        return dict(found)
+
+
+@pytest.mark.parametrize("group", [1, 2])
+def test_two_devices_give_what_the_sums_give(inputs, on_two_devices, group):
+    for name, expected in by_hand(inputs, group).items():
+        np.testing.assert_allclose(on_two_devices[f"{group}/{name}"], expected, rtol=2e-4, atol=2e-4, err_msg=name)
+    assert on_two_devices[f"{group}/global_step"] == 1
 
 
 class SixteenCores(tf.distribute.TPUStrategy):
@@ -85,8 +92,8 @@ class SixteenCores(tf.distribute.TPUStrategy):
 
 def test_a_tpu_is_given_the_release_s_groups_forward_and_backward():
     strategy = SixteenCores()
-    size = strategies.group_size(-1, strategy.num_replicas_in_sync)
-    mean = strategies.cross_replica_mean(strategy, size)
+    size = batch_norm_groups.group_size(-1, strategy.num_replicas_in_sync)
+    mean = batch_norm_groups.cross_replica_mean(strategy, size)
     assert mean is not None
 
     @tf.function(autograph=False)
@@ -111,5 +118,5 @@ def test_groups_within_the_replicas_need_a_tpu():
 
     message = "--num_shards_per_group: groups of 2 of 4 replicas exist on TPUs only; pass 1 or 4"
     with pytest.raises(UserError, match=message):
-        strategies.cross_replica_mean(FourDevices(), 2)
-    assert strategies.cross_replica_mean(FourDevices(), 1) is None
+        batch_norm_groups.cross_replica_mean(FourDevices(), 2)
+    assert batch_norm_groups.cross_replica_mean(FourDevices(), 1) is None
