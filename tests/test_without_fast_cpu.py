@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reporting.numbers import read_predictions
+from pseudo_label.quality import read_predictions
 
 ROOT = Path(__file__).parents[1]
 LOOP = [

@@ -293,7 +293,7 @@ def test_a_run_s_flags_become_a_training_s_config(tmp_path: Path) -> None:
     assert (config.optimizer.final_base_lr, config.optimizer.moving_average_decay) == (0.01, 0.99)
     assert config.optimizer.label_smoothing == 0.2
     assert config.model_dir == f"{tmp_path}/model"
-    assert (config.teacher, config.init_path, config.train, config.evaluate) == (None, "", True, False)
+    assert (config.teacher, config.init_path, config.evaluation) == (None, "", None)
 
 
 def test_a_teacher_without_a_checkpoint_is_written_from_the_file(tmp_path: Path) -> None:
