@@ -2,6 +2,10 @@
 
 Most ops are the plain ones. XLA vectorises what treats each value of an image alone or reads it at a constant distance, but no
 loop over three channels. So some ops are written anew, on an image as one row of values.
+
+Two ops of an image of 224 pixels take 190 microseconds of processor time, the plain ones 1,430 (`python -m
+benchmarks.randaugment_ops`). The input pipeline makes 90 % of the images a second that it makes without RandAugment, with the
+plain ops 38 % (`python -m benchmarks.input_pipeline`).
 """
 
 from __future__ import annotations

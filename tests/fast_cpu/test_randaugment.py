@@ -7,7 +7,7 @@ import functools
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data.images import randaugment as plain
@@ -43,16 +43,20 @@ def test_bit_equal_to_the_release_in_a_dataset(image, level):
     assert [reference.digest(result) for result in next(dataset.as_numpy_iterator())] == expected
 
 
-@given(
-    seed=st.integers(0, 1000),
-    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
-    level=st.sampled_from([0.0, 2.5, 5.0, 9.0, 10.0, 13.0, 27.0]),
-    cutout=st.booleans(),
-    constants=st.sampled_from([{}, {"cutout_const": 4, "translate_const": 4}]),
+# Each compiles once.
+SETTINGS = (
+    ((16, 16), 5.0, {"cutout_const": 2, "translate_const": 2}),
+    ((40, 7), 13.0, {}),
+    ((9, 33), 9.0, {"cutout_const": 4, "translate_const": 3.5}),
+    ((23, 24), 2.5, {}),
+    ((32, 32), 27.0, {"cutout_const": 4, "translate_const": 4}),
 )
-@settings(max_examples=8, deadline=None)
-def test_plain_and_compiled_are_equal(seed, size, level, cutout, constants):
-    images, draws = _random_images(seed, 24, *size), _random_draws(seed, 24, 3)
+
+
+@given(st.integers(0, 10**6), st.sampled_from(SETTINGS), st.booleans())
+def test_plain_and_compiled_are_equal(seed, setting, cutout):
+    size, level, constants = setting
+    images, draws = _random_images(seed, 4, *size), _random_draws(seed, 4, 2)
     expected = plain.randaugment(images, draws, level, cutout, **constants)
     np.testing.assert_array_equal(fast.randaugment(images, draws, level, cutout, **constants), expected)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data.images import warp
@@ -30,7 +30,6 @@ def _with_addons(image: np.ndarray, matrix: tf.Tensor) -> tf.Tensor:
     sizes,
     sizes,
 )
-@settings(max_examples=60, deadline=None)
 def test_matrices_are_those_of_addons(op, argument, height, width):
     function, place = op
     image = _random_image(height * 31 + width, height, width)
@@ -40,7 +39,6 @@ def test_matrices_are_those_of_addons(op, argument, height, width):
 
 
 @given(st.floats(-180, 180, width=32), sizes, sizes)
-@settings(max_examples=60, deadline=None)
 def test_rotation_is_that_of_addons(degrees, height, width):
     tfa = pytest.importorskip("tensorflow_addons")
     image = _random_image(height * 31 + width, height, width)
