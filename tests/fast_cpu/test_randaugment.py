@@ -44,7 +44,7 @@ def test_bit_equal_to_the_release_in_a_dataset(image, level):
 
 
 # Each compiles once.
-SETTINGS = (
+SETTINGS: tuple[tuple[tuple[int, int], float, dict[str, float]], ...] = (
     ((16, 16), 5.0, {"cutout_const": 2, "translate_const": 2}),
     ((40, 7), 13.0, {}),
     ((9, 33), 9.0, {"cutout_const": 4, "translate_const": 3.5}),
