@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from errors import UserError
+from tests.golden.robustness_metrics import compare_metrics, is_metrics
 
 OK, DEVIATES, UNREADABLE = 0, 1, 2
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
@@ -53,6 +54,8 @@ def _trajectory_of(path: str) -> str:
 
 
 def _compare(kind: str, content: Any, stem: str) -> dict[str, Any]:
+    if kind == "robustness_metrics":
+        return compare_metrics(content)
     # TensorFlow is imported here, so that `main` can quiet it first.
     if kind == "trajectory":
         from tests.golden.compare_trajectory import compare_trajectory
@@ -99,6 +102,8 @@ def kind_of(content: Any) -> str | None:
         return "learning_rate" if tables else None
     if not isinstance(content, dict) or not content:
         return None
+    if is_metrics(content):
+        return "robustness_metrics"
     if all(isinstance(value, dict) and "variables" in value for value in content.values()):
         return "variables"
     first = {name.split("/")[0] for name in content}
