@@ -105,7 +105,7 @@ def _lost(row: Mapping[int, Any], clean_error: Any) -> Any:
 
 
 def _require_cells(got: Cells, expected: Cells, score: str) -> None:
-    missing, unknown = _difference(expected, got), _difference(got, expected)
+    missing, unknown = missing_cells(expected, got), missing_cells(got, expected)
     if missing or unknown:
         parts = (f"missing: {missing}" if missing else "", f"not known: {unknown}" if unknown else "")
         raise UserError(
@@ -116,11 +116,11 @@ def _require_cells(got: Cells, expected: Cells, score: str) -> None:
         raise UserError(f"{score}: got no corruption, expected at least one")
 
 
-def _difference(these: Cells, those: Cells) -> str:
-    """The cells of `these` that `those` has not, e.g. `fog 4, 5; snow 1, 2, 3, 4, 5`."""
+def missing_cells(expected: Cells, got: Cells) -> str:
+    """The cells of `expected` that `got` has not, e.g. `fog 4, 5; snow 1, 2, 3, 4, 5`; "" if it has all."""
     rows = []
-    for name, row in these.items():
-        severities = [str(severity) for severity in row if severity not in those.get(name, {})]
+    for name, row in expected.items():
+        severities = [str(severity) for severity in row if severity not in got.get(name, {})]
         if severities:
             rows.append(f"{name} {', '.join(severities)}")
     return "; ".join(rows)
