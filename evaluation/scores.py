@@ -90,7 +90,10 @@ def top5_accuracy(probabilities: Any, labels: Any) -> Optional[float]:
     probabilities, labels = _checked(probabilities, labels)
     if probabilities.shape[1] <= TOP:
         return None
-    return float((top_classes(probabilities) == labels[:, np.newaxis]).any(axis=1).mean())
+    of_label = np.take_along_axis(probabilities, labels[:, np.newaxis], axis=1)
+    equal_and_lower = (probabilities == of_label) & (np.arange(probabilities.shape[1]) < labels[:, np.newaxis])
+    before = np.count_nonzero((probabilities > of_label) | equal_and_lower, axis=1)
+    return float((before < TOP).mean())
 
 
 def nll(probabilities: Any, labels: Any) -> float:
