@@ -1,4 +1,4 @@
-"""RMSProp as the release had it, and the one place where a step changes variables (RELEASE section 6)."""
+"""RMSProp as the release had it, and the one place where a step changes variables (docs/release.md, section 6)."""
 
 from __future__ import annotations
 

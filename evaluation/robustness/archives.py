@@ -25,12 +25,12 @@ import numpy as np
 from PIL import Image
 
 from data.prepare.listing import is_ignored, shown
-from errors import UserError
 from evaluation.robustness import mp4
 from evaluation.robustness.alexnet import SEVERITIES
 from evaluation.robustness.layouts import COMPRESSED, LAYOUTS, PICTURES, SIDES, VARIANTS, VIDEOS, Layout, is_wnid, named
 from evaluation.robustness.scores import missing_cells
 from evaluation.robustness.trees import Folder, Tree, open_tree
+from runtime.errors import UserError
 
 FRAMES, FRAMES_OF = 31, {"translate": 41}
 REAL_FILE, REAL_PICTURES = "real.json", 50_000

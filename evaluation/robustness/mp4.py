@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from errors import UserError
+from runtime.errors import UserError
 
 
 def require_reader() -> Any:

@@ -22,9 +22,9 @@ from typing import Any, Optional
 import numpy as np
 from scipy import special
 
-from errors import UserError
 from evaluation import scores
 from evaluation.robustness import alexnet
+from runtime.errors import UserError
 
 Cells = Mapping[str, Mapping[int, Any]]
 

@@ -9,7 +9,7 @@ from typing import Optional, Protocol
 
 from data.prepare.archives import members
 from data.prepare.listing import is_ignored, shown
-from reporting.progress import progress
+from runtime.progress import progress
 
 Folder = tuple[str, ...]  # a path below a tree's root
 _MEGABYTE = 2**20

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 from sklearn import metrics
@@ -326,7 +326,6 @@ def test_one_run_or_equal_gains_have_no_t_test() -> None:
 # --- JSON -----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=20)
 @given(answers())
 def test_scores_become_json(drawn: Answers) -> None:
     found = scores.scores(*drawn)

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from errors import UserError
+from runtime.errors import UserError
 from tests.golden.robustness_metrics import compare_metrics, is_metrics
 
 OK, DEVIATES, UNREADABLE = 0, 1, 2

@@ -13,13 +13,13 @@ from typing import Any, Optional
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from errors import UserError, one_line
 from evaluation.robustness import archives, layouts, mp4
 from evaluation.robustness.alexnet import CORRUPTIONS, PERTURBATIONS
+from runtime.errors import UserError, one_line
 
 Files = dict[str, bytes]  # content by path
 
@@ -301,7 +301,6 @@ def test_what_is_no_picture_of_the_set_is_refused(tmp_path: Path, content: bytes
 # --- every ----------------------------------------------------------------------------------------------------------
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
 @given(every=st.integers(1, 30), counts=st.lists(st.integers(1, 6), min_size=3, max_size=3))
 def test_every_nth_picture_is_the_same_in_every_cell(
     tmp_path_factory: pytest.TempPathFactory, every: int, counts: list[int]
@@ -428,16 +427,20 @@ def test_a_compressed_archive_is_named(tmp_path: Path) -> None:
 
 
 SMALL = subset(200)
-SMALL_TAR_END = 200 * (512 + -(-max(map(len, SMALL.values())) // 512) * 512)
+LENGTH_OF_SMALL = sum(512 + -(-len(content) // 512) * 512 for content in SMALL.values())  # in blocks of 512 bytes
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
-@given(cut=st.integers(0, SMALL_TAR_END + 511))
-def test_an_archive_that_is_cut_short_anywhere_is_refused(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+@pytest.fixture(scope="module")
+def small_tar(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return save_tar(tmp_path_factory.mktemp("small") / "imagenet-a.tar", SMALL).read_bytes()
+
+
+@given(cut=st.integers(0, LENGTH_OF_SMALL + 511))
+def test_an_archive_that_is_cut_short_anywhere_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, small_tar: bytes, cut: int
+) -> None:
     folder = tmp_path_factory.mktemp("cut")
-    path = save_tar(folder / "imagenet-a.tar", SMALL)
-    with open(path, "r+b") as file:
-        file.truncate(cut)
+    (folder / "imagenet-a.tar").write_bytes(small_tar[:cut])
     line = refusal("a", folder, WNIDS)
     assert re.match(r"DIR/imagenet-a.tar: (the archive is cut short \(.*\)|not a tar archive \(.*\).*)", line), line
 
@@ -446,7 +449,7 @@ def test_an_archive_that_shrinks_while_it_is_read_is_said(tmp_path: Path) -> Non
     path = save_tar(tmp_path / "imagenet-a.tar", SMALL)
     published = archives.open_set("a", str(tmp_path), WNIDS)
     with open(path, "r+b") as file:
-        file.truncate(SMALL_TAR_END // 2)
+        file.truncate(LENGTH_OF_SMALL // 2)
     with pytest.raises(UserError, match=r"imagenet-a.tar: n\d{8}/\d+.jpg: the archive is cut short; get it again$"):
         contents(published)
 
@@ -474,20 +477,18 @@ def test_a_file_that_an_archive_holds_twice_is_said(tmp_path: Path) -> None:
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=12)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
 @given(folder=NAMES.filter(lambda name: not name.startswith(".")), file=NAMES)
 def test_any_names_will_do(tmp_path_factory: pytest.TempPathFactory, folder: str, file: str) -> None:
     """Of the folder above the set, and of pictures: brackets, stars, blanks, any script."""
-    name = f"{WNIDS[0]}/a{file}.jpg"
-    files = {**SMALL, name: JPEG}
+    files = {f"{label}/a{file}.jpg": JPEG for label in range(3)}
     root = tmp_path_factory.mktemp("any")
     try:
-        save(root / "folders" / folder / "imagenet-a", files)
+        save(root / "folders" / folder / "imagenetv2-top-images", files)
     except OSError:
         return  # no name for this filesystem
-    save_tar(root / "archives" / folder / "imagenet-a.tar", files)
+    save_tar(root / "archives" / folder / "imagenetv2-top-images.tar", files)
     for directory in (root / "folders" / folder, root / "archives" / folder):
-        assert contents(archives.open_set("a", str(directory), WNIDS)) == files
+        assert contents(archives.open_set("v2", str(directory), FEW)) == {f"top-images/{name}": JPEG for name in files}
 
 
 @pytest.mark.parametrize(

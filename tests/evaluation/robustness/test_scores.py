@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from errors import UserError
 from evaluation.bootstrap import interval, resampled
 from evaluation.robustness import alexnet, scores
 from evaluation.scores import as_json, top_classes
+from runtime.errors import UserError
 from tests.golden import robustness_metrics
 
 METRICS = Path(robustness_metrics.__file__).with_name("metrics.json")
