@@ -29,7 +29,7 @@ class Interval:
     level: float = LEVEL
 
 
-def resampled(values: Mapping[str, Any], *, resamples: int = RESAMPLES, seed: int = 0) -> dict[Any, Any]:
+def resampled(values: Mapping[Any, Any], *, resamples: int = RESAMPLES, seed: int = 0) -> dict[Any, Any]:
     """Means over pictures, in many resamples of the pictures.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 SEVERITIES = (1, 2, 3, 4, 5)
 
 # Top-1 errors of torchvision's AlexNet at severities 1..5 on ImageNet-C at 224 pixels, as the authors published them
-# (hendrycks/robustness, issue 10; the means over severities: google-research/augmix, imagenet.py).
+# (hendrycks/robustness#10 on GitHub; the means over severities: google-research/augmix, imagenet.py).
 _ERRORS = {
     # noise
     "gaussian_noise": (0.69528, 0.82542, 0.93554, 0.98138, 0.99452),
