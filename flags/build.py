@@ -18,9 +18,8 @@ from data.prepare.config import PrepareConfig
 from data.tasks import TASKS, Task, load_task
 from efficientnet.variants import ModelConfig
 from evaluation.config import ClassifyConfig
-from flags.definitions import IGNORED
 from flags.folders import count_shards, file_prefix, images_dir, in_data_dir, needed, parse_shard_ids
-from flags.network import check_classes, check_same_architecture, check_teacher, network_of, task_of, teacher_of
+from flags.network import check_same_architecture, check_teacher, network_of, task_of, teacher_of
 from pseudo_label.config import BalanceConfig, PredictConfig
 from runtime.config import DeviceConfig
 from runtime.errors import UserError
@@ -199,8 +198,8 @@ def balance_config(values: FlagValues, title: str = "balance") -> BalanceConfig:
             f"--min_threshold: got {values.min_threshold:g}, expected at most --max_prob, which is {values.max_prob:g}"
         )
     # The release's filter script knows no tasks, only a number of classes.
-    alone = values["num_label_classes"].present and not values["task_name"].present
-    num_classes = values.num_label_classes if alone else check_classes(values, task_of(values))
+    alone = values["num_label_classes"].present and not (values["task_name"].present or values.data_dir)
+    num_classes = values.num_label_classes if alone else task_of(values).num_classes
     input_dir = values.input_dir or in_data_dir(values, "unlabeled", "input_dir", "the images that were predicted on")
     num_shards = count_shards(values, input_dir)
     if values.only_use_num_shards > num_shards:
@@ -304,31 +303,16 @@ def device_config(values: FlagValues) -> DeviceConfig:
     )
 
 
-def notices(values: FlagValues) -> list[str]:
-    """One line for each flag that was given and has no effect."""
-    lines = [f"--{name} is ignored: {reason}" for name, reason in IGNORED.items() if values[name].present]
-    if values["gcp_project"].present and not values.use_tpu:
-        lines.append("--gcp_project is ignored: only a TPU has use for it")
-    if values.mode == "balance":
-        for name in ("shard_id", "total_replicas", "info_dir"):
-            if values[name].present:
-                lines.append(f"--{name} is ignored: --mode=balance works on all shards and workers in one run")
-    return lines
-
-
 # --- parts of a training --------------------------------------------------------------------------------------------
 
 
 def _optimizer_config(values: FlagValues, task: Task) -> OptimizerConfig:
-    steps = int(values.train_steps * values.train_ratio)
-    if steps < 1:
+    if values.train_last_step_num > values.train_steps:
         raise UserError(
-            f"--train_ratio: got {values.train_ratio:g}, which leaves none of --train_steps={values.train_steps}"
+            f"--train_last_step_num: got {values.train_last_step_num}, expected at most {values.train_steps}, as --train_steps "
+            "says (--train_ratio multiplies both)"
         )
-    if values.train_last_step_num > steps:
-        raise UserError(
-            f"--train_last_step_num: got {values.train_last_step_num}, expected at most {steps}, --train_steps x --train_ratio"
-        )
+    last_steps = _multiplied(values, "train_last_step_num") if values.train_last_step_num > 0 else -1
     if values.unlabeled_only and not values.unlabel_ratio:
         raise UserError(
             "--unlabeled_only is given with --unlabel_ratio=0, which leaves nothing to train on; give the ratio, or leave it out"
@@ -339,13 +323,13 @@ def _optimizer_config(values: FlagValues, task: Task) -> OptimizerConfig:
             f"{values.base_learning_rate:g}"
         )
     return OptimizerConfig(
-        train_steps=steps,
+        train_steps=_multiplied(values, "train_steps"),
         train_batch_size=values.train_batch_size,
         num_train_images=values.num_train_images or task.num_images.get("train", 0),
         train_ratio=values.train_ratio,
         base_learning_rate=values.base_learning_rate,
         final_base_lr=values.final_base_lr,
-        train_last_step_num=values.train_last_step_num,
+        train_last_step_num=last_steps,
         weight_decay=values.weight_decay,
         label_smoothing=values.label_smoothing,
         moving_average_decay=values.moving_average_decay,
@@ -354,6 +338,16 @@ def _optimizer_config(values: FlagValues, task: Task) -> OptimizerConfig:
         label_data_sample_prob=values.label_data_sample_prob,
         unlabeled_only=values.unlabeled_only,
     )
+
+
+def _multiplied(values: FlagValues, flag: str) -> int:
+    """A number of steps times --train_ratio, rounded down; raises UserError if nothing is left."""
+    steps = int(values[flag].value * values.train_ratio)
+    if steps < 1:
+        raise UserError(
+            f"--train_ratio: got {values.train_ratio:g}, which leaves none of --{flag}={values[flag].value}; give a larger one"
+        )
+    return steps
 
 
 def _data_config(

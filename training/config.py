@@ -15,7 +15,7 @@ class OptimizerConfig:
     """Loss, optimiser and schedule (docs/release.md, sections 5, 6).
 
     Attributes:
-      train_steps: steps of the whole schedule, `train_ratio` already multiplied in.
+      train_steps: steps of the whole schedule; `train_ratio` is already multiplied in, here and in train_last_step_num.
       train_batch_size: labeled images a step, over all replicas.
       num_train_images: labeled images of an epoch.
       train_last_step_num: n > 0 trains only the last n steps of the schedule; -1 all.

@@ -11,6 +11,7 @@ from data.config import AugmentConfig, TeacherNoise
 from data.tasks import TASKS
 from efficientnet.variants import ModelConfig
 from flags import build
+from main import MODES
 from runtime.errors import UserError
 from tests.flags.parsing import describe, parsed
 
@@ -69,6 +70,8 @@ def test_svhn_implies_pixels_network_and_classes():
 
 def test_the_ratio_multiplies_the_steps():
     assert train("--train_steps=101", "--train_ratio=2.5", *IMAGENET).optimizer.train_steps == 252
+    config = train("--train_steps=101", "--train_ratio=2.5", "--train_last_step_num=11", *IMAGENET).optimizer
+    assert (config.train_steps, config.steps_to_train, config.first_schedule_step) == (252, 27, 225)
 
 
 def test_the_variant_s_pixels_give_way_to_the_flag():
@@ -279,11 +282,15 @@ def test_an_online_teacher_of_ours_describes_itself(tmp_path):
         (("--unl_aug=v2", *IMAGENET), "--unl_aug: got 'v2', expected v1 (RandAugment), none or default"),
         (
             ("--train_steps=3", "--train_ratio=0.1", *IMAGENET),
-            "--train_ratio: got 0.1, which leaves none of --train_steps=3",
+            "--train_ratio: got 0.1, which leaves none of --train_steps=3; give a larger one",
         ),
         (
-            ("--train_steps=10", "--train_ratio=2", "--train_last_step_num=21", *IMAGENET),
-            "--train_last_step_num: got 21, expected at most 20, --train_steps x --train_ratio",
+            ("--train_steps=30", "--train_ratio=0.1", "--train_last_step_num=3", *IMAGENET),
+            "--train_ratio: got 0.1, which leaves none of --train_last_step_num=3; give a larger one",
+        ),
+        (
+            ("--train_steps=10", "--train_ratio=2", "--train_last_step_num=11", *IMAGENET),
+            "--train_last_step_num: got 11, expected at most 10, as --train_steps says (--train_ratio multiplies both)",
         ),
         (
             ("--final_base_lr=0.02", *IMAGENET),
@@ -416,6 +423,67 @@ def test_other_classes_than_the_checkpoint_s_are_refused(tmp_path):
     )
 
 
+# --- another number of classes --------------------------------------------------------------------------------------
+
+ANY_MODE = {
+    "train": IMAGENET,
+    "eval": IMAGENET,
+    "train_and_eval": IMAGENET,
+    "predict": (*PREDICT, "--unlabel_data_dir=images"),
+    "classify": ("--predict_ckpt_path=model.ckpt", "--input_files=a.jpg"),
+    "convert": ("--init_model_path=model.ckpt", "--model_dir=model"),
+    "export": ("--predict_ckpt_path=model.ckpt", "--output_dir=out"),
+}
+
+
+@pytest.mark.parametrize("mode", ANY_MODE)
+@pytest.mark.parametrize("task", ["imagenet", "svhn"])
+def test_as_in_the_release_a_flag_sets_the_number_of_classes(mode, task):
+    config = MODES[mode][0](parsed(*ANY_MODE[mode], f"--mode={mode}", f"--task_name={task}", "--num_label_classes=7"))
+    assert config.model.num_classes == 7
+    assert config.model.small_image_model is (task == "svhn")
+    described = config.data.task if hasattr(config, "data") else getattr(config, "task", None)
+    if described is None:
+        assert config.class_names == ()
+    else:
+        assert (described.name, described.num_classes, described.class_names) == (task, 7, ())
+
+
+def test_the_number_that_a_task_has_keeps_its_class_names():
+    assert train("--task_name=svhn", "--num_label_classes=10", *IMAGENET).data.task == TASKS["svhn"]
+
+
+def test_an_online_teacher_without_a_description_has_the_flagged_classes_too():
+    config = train(*ONLINE, "--unlabel_data_dir=images", "--num_label_classes=7", *IMAGENET)
+    assert (config.model.num_classes, config.teacher.num_classes) == (7, 7)
+
+
+def test_a_checkpoint_of_other_classes_is_used_with_the_same_flags(tmp_path):
+    task = train("--task_name=svhn", "--num_label_classes=7", *IMAGENET).data.task
+    folder = describe(tmp_path, ModelConfig("efficientnet-b0", 7, task.mean, task.std, True), 32, task)
+    arguments = ("--mode=eval", f"--model_dir={folder}", "--label_data_dir=x")
+    assert train(*arguments).data.task == task
+    assert train(*arguments, "--num_label_classes=7").data.task == task
+    assert train(*arguments, "--task_name=svhn", "--num_label_classes=7").data.task == task
+    assert message_of(build.train_config, *arguments, "--task_name=svhn") == (
+        f"--task_name: svhn has 10 classes, but {folder}/model.json says 7; add --num_label_classes=7"
+    )
+    assert message_of(build.train_config, *arguments, "--task_name=svhn", "--num_label_classes=8") == (
+        f"--num_label_classes: got 8, but {folder}/model.json says 7; leave the flag out"
+    )
+
+
+@pytest.mark.parametrize("mode", [*ANY_MODE, "balance"])
+def test_a_task_json_says_how_many_classes_there_are(tmp_path, mode):
+    (tmp_path / "task.json").write_text(json.dumps(TASKS["svhn"].to_json()))
+    arguments = (*ANY_MODE.get(mode, BALANCE), f"--mode={mode}", f"--data_dir={tmp_path}", "--num_label_classes=7")
+    for more in ((), ("--task_name=svhn",)):
+        assert message_of(MODES[mode][0], *arguments, *more) == (
+            "--num_label_classes: got 7, but the task svhn has 10 classes; leave the flag out, or give the --task_name that "
+            "is meant"
+        )
+
+
 # --- predict --------------------------------------------------------------------------------------------------------
 
 
@@ -492,6 +560,7 @@ def test_what_does_not_fit_together_in_a_prediction(arguments, message):
 def test_the_release_s_filter_knows_classes_without_a_task():
     assert build.balance_config(parsed(*BALANCE, "--num_label_classes=10")).num_classes == 10
     assert build.balance_config(parsed(*BALANCE, "--task_name=svhn")).num_classes == 10
+    assert build.balance_config(parsed(*BALANCE, "--task_name=svhn", "--num_label_classes=9")).num_classes == 9
     assert build.balance_config(parsed(*BALANCE)).num_classes == 1000
 
 
@@ -507,8 +576,8 @@ def test_what_balance_gets():
     ("arguments", "message"),
     [
         (
-            (*BALANCE, "--task_name=svhn", "--num_label_classes=9"),
-            "--num_label_classes: got 9, but the task svhn has 10 classes; leave the flag out, or give the --task_name "
+            (*BALANCE, "--task_name=digits", "--num_label_classes=9"),
+            "--num_label_classes: got 9, but the task digits has 10 classes; leave the flag out, or give the --task_name "
             "that is meant",
         ),
         (
@@ -611,20 +680,3 @@ def test_what_convert_and_export_get():
     arguments = ("--mode=export", "--predict_ckpt_path=a/model.ckpt", "--output_dir=b", "--export_tf1")
     exported = build.export_config(parsed(*arguments, "--use_averages=False"))
     assert (exported.checkpoint, exported.tf1_checkpoint, exported.use_averages) == ("a/model.ckpt", True, False)
-
-
-# --- notices --------------------------------------------------------------------------------------------------------
-
-
-def test_flags_without_meaning_are_noticed_only_when_given():
-    assert build.notices(parsed()) == []
-    lines = build.notices(parsed("--transpose_input=False", "--master=local", "--gcp_project=x", "--use_tpu=False"))
-    assert lines == [
-        "--master is ignored: TensorFlow 2 finds its cluster by --tpu or TF_CONFIG",
-        "--transpose_input is ignored: XLA chooses the layout",
-        "--gcp_project is ignored: only a TPU has use for it",
-    ]
-    assert build.notices(parsed("--gcp_project=x")) == []
-    assert build.notices(parsed(*BALANCE, "--shard_id=3")) == [
-        "--shard_id is ignored: --mode=balance works on all shards and workers in one run"
-    ]

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from runtime.errors import UserError
+from runtime.signals import closed_output_ends
 from tests.golden.robustness_metrics import compare_metrics, is_metrics
 
 OK, DEVIATES, UNREADABLE = 0, 1, 2
@@ -137,4 +138,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with closed_output_ends():
+        sys.exit(main(sys.argv[1:]))

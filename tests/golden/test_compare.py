@@ -288,7 +288,6 @@ FLAGS = [
 def _config(tmp_path: Path, *flags: str, **arrays: Any) -> Any:
     named = {
         "flags": np.array(json.dumps([*FLAGS, *flags])),
-        "init/efficientnet-b2/head/dense/bias": np.zeros(7, np.float32),
         **arrays,
     }
     return compare_trajectory.train_config(named, str(tmp_path / "none"), str(tmp_path))
@@ -308,8 +307,9 @@ def test_a_run_s_flags_become_a_training_s_config(tmp_path: Path) -> None:
         "--init_model_path=/elsewhere/model.ckpt",
     )
     assert (config.model.name, config.model.num_classes, config.model.fix_layer_num) == ("efficientnet-b2", 7, 2)
+    assert config.data.task.num_classes == 7
     assert config.model.mean == (0.485, 0.456, 0.406)
-    assert (config.optimizer.train_steps, config.optimizer.steps_to_train) == (60, 6)
+    assert (config.optimizer.train_steps, config.optimizer.steps_to_train) == (60, 12)
     assert (config.optimizer.final_base_lr, config.optimizer.moving_average_decay) == (0.01, 0.99)
     assert config.optimizer.label_smoothing == 0.2
     assert config.model_dir == f"{tmp_path}/model"
