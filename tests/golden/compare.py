@@ -22,6 +22,7 @@ import numpy as np
 
 from runtime.errors import UserError
 from runtime.signals import closed_output_ends
+from tests.golden.robustness_metrics import compare_metrics, is_metrics
 
 OK, DEVIATES, UNREADABLE = 0, 1, 2
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
@@ -54,6 +55,8 @@ def _trajectory_of(path: str) -> str:
 
 
 def _compare(kind: str, content: Any, stem: str) -> dict[str, Any]:
+    if kind == "robustness_metrics":
+        return compare_metrics(content)
     # TensorFlow is imported here, so that `main` can quiet it first.
     if kind == "trajectory":
         from tests.golden.compare_trajectory import compare_trajectory
@@ -100,6 +103,8 @@ def kind_of(content: Any) -> str | None:
         return "learning_rate" if tables else None
     if not isinstance(content, dict) or not content:
         return None
+    if is_metrics(content):
+        return "robustness_metrics"
     if all(isinstance(value, dict) and "variables" in value for value in content.values()):
         return "variables"
     first = {name.split("/")[0] for name in content}

@@ -120,6 +120,8 @@ def test_a_run_s_checkpoint_stands_for_its_run(tmp_path: Path) -> None:
         ({"flags": 0, "history/train/lr": 0, "init/x": 0, "final/x": 0}, "trajectory"),
         ({"jpeg/a.jpg": 0, "eval/a.jpg/224": 0}, "preprocess"),
         ({"image/noise": 0, "Rotate/3/pos/noise": 0}, "randaugment"),
+        ({"sequences": [], "calibration": []}, "robustness_metrics"),
+        ({"flip_tables": []}, "robustness_metrics"),
         ({"efficientnet-b0": {"params": 1, "variables": []}}, "variables"),
         ([{"flags": {}, "steps": [], "learning_rate": []}], "learning_rate"),
         ([], None),
@@ -130,6 +132,24 @@ def test_a_run_s_checkpoint_stands_for_its_run(tmp_path: Path) -> None:
 )
 def test_kinds_are_found_from_the_content(content: Any, kind: Optional[str]) -> None:
     assert kind_of(content) == kind
+
+
+def test_robustness_scores_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = os.path.join(FOLDER, "metrics.json")
+    tables = read(path)
+    tables["flip_tables"][1]["mfr"] += 1e-6
+    deviating, broken = tmp_path / "deviating.json", tmp_path / "broken.json"
+    deviating.write_text(json.dumps(tables))
+    del tables["corruption_tables"][0]["reference_errors"]["fog"]
+    broken.write_text(json.dumps(tables))
+    assert main([path, str(deviating), str(broken)]) == 2
+    output = capsys.readouterr()
+    first, second = (json.loads(line) for line in output.out.splitlines())
+    assert (first["kind"], first["ok"], second["ok"]) == ("robustness_metrics", True, False)
+    assert second["deviations"]["mfr"]["where"] == "flip_tables 1"
+    assert output.err.startswith(
+        f"error: {broken}: CE: got 75 of the 70 cells (corruption and severity), expected each"
+    )
 
 
 # --- how trajectories are compared ----------------------------------------------------------------------------------
