@@ -1,12 +1,13 @@
 # `make demo` runs the main job, `make test` the tests, `make bench` the benchmarks (a quarter of an hour); each sets up .venv
-# first. Nothing else is needed before either.
+# first. Nothing else is needed before either. `make fuzz` runs the property tests for some minutes with new random inputs,
+# `make test-more` the tests marked `more`: those that need a browser, a notebook, a cluster or a second Python.
 PYTHON := $(shell for p in python3.11 python3.10 python3.9 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null && command -v "$$p" && break; done)
 BIN := .venv/bin
 READY := .venv/ready
 WORK_DIR ?= runs/digits
 
-.PHONY: demo test bench seeds lint format
+.PHONY: demo test test-more fuzz bench seeds lint format
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -14,6 +15,13 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+
+# Status 5: no test is marked.
+test-more: $(READY)
+	$(BIN)/python -m pytest -m more || [ $$? = 5 ]
+
+fuzz: $(READY)
+	$(BIN)/python -m pytest -m "hypothesis and not more" --hypothesis-profile=fuzz --timeout=3600 --numprocesses=2 --dist=load
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.bench

@@ -12,25 +12,27 @@ from typing import Any, Callable
 from absl import app
 from absl import flags as absl_flags
 
-import errors
-import startup
-from flags import build, definitions, remote, rounds
-from training import preemption
+from flags import build, definitions, fast, remote, rounds
+from runtime import errors, signals, startup
+from runtime.errors import UserError
 
 # mode: (flags -> config, module and function that take the config). The config says all that is wrong with the flags before
 # the module, and with it TensorFlow, is imported.
 MODES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
-    "prepare": (build.prepare_config, "data.prepare", "prepare"),
+    "prepare": (build.prepare_config, "data.prepare.run", "prepare"),
     "train": (build.train_config, "training.trainer", "run"),
     "eval": (build.train_config, "training.trainer", "run"),
     "train_and_eval": (build.train_config, "training.trainer", "run"),
-    "predict": (build.predict_config, "pseudo_label.predict", "run"),
-    "balance": (build.balance_config, "pseudo_label.balance", "balance"),
+    "predict": (build.predict_config, "pseudo_label.predict.run", "run"),
+    "balance": (build.balance_config, "pseudo_label.balance.run", "balance"),
     "iterate": (lambda flags: rounds.iterate_config(flags, _command()), "pseudo_label.rounds", "iterate"),
-    "classify": (build.classify_config, "evaluation.classify", "classify"),
-    "convert": (build.convert_config, "training.export", "convert"),
-    "export": (build.export_config, "training.export", "export"),
+    "classify": (build.classify_config, "evaluation.classify.run", "classify"),
+    "convert": (build.convert_config, "checkpoints.convert", "convert"),
+    "export": (build.export_config, "checkpoints.export", "export"),
 }
+
+
+RUN_A_NETWORK = ("train", "eval", "train_and_eval", "predict", "iterate", "classify")
 
 
 def main(argv: list[str]) -> int:
@@ -38,21 +40,22 @@ def main(argv: list[str]) -> int:
     flags = absl_flags.FLAGS
     try:
         if len(argv) > 1:
-            raise errors.UserError(f"got the argument {argv[1]!r}, expected flags alone, as --name=value")
+            raise UserError(f"got the argument {argv[1]!r}, expected flags alone, as --name=value")
         startup.quieten()
-        startup.reuse_memory()
+        fast.prepare_process()
         remote.check_reachable(flags)
         build_config, module, function = MODES[flags.mode]
         config = build_config(flags)
         for line in build.notices(flags) + (rounds.notices(config) if flags.mode == "iterate" else []):
             print(f"notice: {line}", file=sys.stderr)
-        with preemption.raised():
-            getattr(startup.imported(module), function)(config)
+        with signals.raised():
+            run = getattr(startup.imported(module), function)
+            run(config, fast.find()) if flags.mode in RUN_A_NETWORK else run(config)
         return 0
     except KeyboardInterrupt:
         text, code = "interrupted; the same command continues", 130
-    except preemption.Terminated:
-        text, code = "ended by SIGTERM; the same command continues", preemption.EXIT_CODE
+    except signals.Terminated:
+        text, code = "ended by SIGTERM; the same command continues", signals.EXIT_CODE
     except Exception as error:
         text, code = errors.one_line(error) or "", 2
         if not text:

@@ -1,0 +1,7 @@
+"""What things cost, each beside what it is compared with. Run one as `python -m benchmarks.NAME`."""
+
+import os
+
+# Before any of them imports TensorFlow.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import resource
 import shutil
 import statistics
@@ -22,15 +21,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
-
 import numpy as np
 
 from benchmarks import bench_machine
-from data import records
-from flags.config import BalanceConfig
+from data.records.examples import prediction_example, prediction_name, shard_name, unlabeled_example
+from data.records.shards import write_shard
+from pseudo_label.config import BalanceConfig
 
 RELEASE_RECORDS_PER_SECOND = 1_075
 TARGET_RECORDS_PER_SECOND = 100_000
@@ -101,7 +97,7 @@ def measure(number: int, arguments: argparse.Namespace) -> dict:
         runs = []
         for _ in range(arguments.repeat):
             shutil.rmtree(config.output_dir, ignore_errors=True)
-            command = [sys.executable, os.path.abspath(__file__), "--one", json.dumps(dataclasses.asdict(config))]
+            command = [sys.executable, "-m", "benchmarks.balance", "--one", json.dumps(dataclasses.asdict(config))]
             printed = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
             runs.append(json.loads(printed.splitlines()[-1]))  # balance says before it what it has done
     finally:
@@ -122,7 +118,7 @@ def measure(number: int, arguments: argparse.Namespace) -> dict:
 
 
 def _run_once(config: BalanceConfig) -> dict:
-    from pseudo_label.balance import balance
+    from pseudo_label.balance.run import balance
 
     config = dataclasses.replace(config, beam_args=tuple(config.beam_args))
     started, cpu = time.monotonic(), _cpu_seconds()
@@ -150,19 +146,19 @@ def _peak_mib(who: int) -> int:
 def _write_inputs(folder: str, number: int, arguments: argparse.Namespace) -> None:
     rng = np.random.default_rng(0)
     sizes = rng.integers(max(1, arguments.image_bytes * 4 // 5), arguments.image_bytes * 6 // 5 + 1, 64)
-    images = [records.unlabeled_example(rng.bytes(int(size))) for size in sizes]
+    images = [unlabeled_example(rng.bytes(int(size))) for size in sizes]
     for shard, part in enumerate(np.array_split(np.arange(number), arguments.shards)):
-        name = records.shard_name("train", shard, arguments.shards)
-        records.write_shard(f"{folder}/images/{name}", (images[row % len(images)] for row in range(len(part))))
-        name = records.prediction_name("train", shard, arguments.shards, 0)
-        records.write_shard(f"{folder}/predictions/{name}", _predictions(len(part), arguments, rng))
+        name = shard_name("train", shard, arguments.shards)
+        write_shard(f"{folder}/images/{name}", (images[row % len(images)] for row in range(len(part))))
+        name = prediction_name("train", shard, arguments.shards, 0)
+        write_shard(f"{folder}/predictions/{name}", _predictions(len(part), arguments, rng))
 
 
 def _predictions(number: int, arguments: argparse.Namespace, rng: np.random.Generator) -> Iterator[bytes]:
     """Softmaxes whose classes are unevenly frequent, so that some are cut and others filled with copies."""
     classes, top_k = arguments.classes, arguments.store_top_k
     eye = np.eye(classes, dtype=np.float32)
-    heads = [records.prediction_example(row)[: -row.nbytes] for row in eye]
+    heads = [prediction_example(row)[: -row.nbytes] for row in eye]
     frequency = 0.8 ** np.arange(classes)
     for start in range(0, number, 10_000):
         size = min(10_000, number - start)
@@ -171,7 +167,7 @@ def _predictions(number: int, arguments: argparse.Namespace, rng: np.random.Gene
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         for row in probabilities.astype(np.float32):
             if top_k:
-                yield records.prediction_example(row, top_k)
+                yield prediction_example(row, top_k)
             else:
                 yield heads[int(row.argmax())] + row.tobytes()
 

@@ -8,7 +8,7 @@ import platform
 import resource
 import sys
 
-from machine import cores
+from runtime.machine import cores
 
 PACKAGES = ("tensorflow", "numpy", "apache-beam", "keras-cv", "torch", "timm")
 

@@ -25,18 +25,19 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-import machine
-import startup
 from benchmarks import bench_machine, timm_peers
-from data import records, streams
 from data.config import AugmentConfig, DataConfig
+from data.records.examples import IMAGE, labeled_example, shard_name
+from data.records.shards import write_shard
+from data.streams import segments
+from data.streams.training import training_stream
 from data.tasks import Task
+from flags import fast
+from runtime import machine
 
 SIZE = 224
 BATCH = 32
@@ -48,7 +49,7 @@ USUAL = "tf.data without RandAugment"
 
 def main() -> None:
     arguments = _arguments()
-    startup.reuse_memory()  # as main.py does
+    fast.prepare_process()  # as main.py does
     with tempfile.TemporaryDirectory() as folder:
         jpegs = make_jpegs(arguments.images)
         write_jpegs(folder, jpegs)
@@ -107,8 +108,8 @@ def make_jpegs(count: int) -> list[bytes]:
 
 def write_jpegs(folder: str, jpegs: list[bytes]) -> None:
     """Writes them as a shard of labeled images."""
-    examples = (records.labeled_example(jpeg, 1) for jpeg in jpegs)
-    records.write_shard(os.path.join(folder, records.shard_name("train", 0, 1)), examples)
+    examples = (labeled_example(jpeg, 1) for jpeg in jpegs)
+    write_shard(os.path.join(folder, shard_name("train", 0, 1)), examples)
 
 
 def jpeg_stream(folder: str) -> tf.data.Dataset:
@@ -121,7 +122,7 @@ def pipeline(folder: str, augment: AugmentConfig) -> tf.data.Dataset:
     """The training stream, as training has it: endless batches from records."""
     task = Task("folder", num_classes=2, image_size=SIZE, small_image_model=False, flip=True)
     data = DataConfig(task, folder, image_size=SIZE, augment=augment)
-    stream = streams.training_stream(data, BATCH, 0, 1, streams.Segments(0, 1_000_000))
+    stream = training_stream(data, BATCH, 0, 1, segments.Segments(0, 1_000_000), augmenter=fast.find().augmenter)
     return stream.map(lambda batch: batch["labeled"]["image"])
 
 
@@ -129,8 +130,8 @@ def usual_pipeline(folder: str) -> tf.data.Dataset:
     """What TensorFlow's own functions make of the records without RandAugment, composed as its guides do."""
 
     def prepare(example: tf.Tensor) -> tf.Tensor:
-        features = {records.IMAGE: tf.io.FixedLenFeature([], tf.string)}
-        encoded = tf.io.parse_single_example(example, features)[records.IMAGE]
+        features = {IMAGE: tf.io.FixedLenFeature([], tf.string)}
+        encoded = tf.io.parse_single_example(example, features)[IMAGE]
         begin, size, _ = tf.image.sample_distorted_bounding_box(
             tf.image.extract_jpeg_shape(encoded),
             tf.zeros([0, 0, 4]),

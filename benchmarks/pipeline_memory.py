@@ -16,26 +16,27 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
-
 import numpy as np
 import psutil
 import tensorflow as tf
 
-import startup
 from benchmarks import bench_machine, input_pipeline
-from data import prepare, records, streams
 from data.config import DataConfig
+from data.prepare import run
+from data.prepare.config import PrepareConfig
+from data.records.examples import filtered_example, filtered_name, image_of
+from data.records.shards import find_shards, read_shard, write_shard
+from data.streams import training
+from data.streams.segments import Segments
+from data.streams.training import UNLABELED_PATTERN
 from data.tasks import TASKS
-from flags.config import PrepareConfig
+from flags import fast
 
 LABELED_BATCH, UNLABELED_BATCH = 4, 8
 STEPS_OF_A_SEGMENT = 100
@@ -46,7 +47,7 @@ TARGET_GROWTH_MIB = 8.0
 
 def main() -> None:
     arguments = _arguments()
-    startup.reuse_memory()  # as main.py does
+    fast.prepare_process()  # as main.py does
     with tempfile.TemporaryDirectory(dir=arguments.dir) as folder:
         stream = input_pipeline.jpeg_stream(folder) if arguments.jpegs else training_stream(folder)
         batches = iter(stream)
@@ -80,7 +81,7 @@ def _arguments() -> argparse.Namespace:
 def training_stream(folder: str) -> tf.data.Dataset:
     """The stream of a student of the digits task, whose shards are written to `folder`."""
     with contextlib.redirect_stdout(sys.stderr):
-        prepare.prepare(PrepareConfig("digits", folder, 200, num_test_images=200, num_shards=4))
+        run.prepare(PrepareConfig("digits", folder, 200, num_test_images=200, num_shards=4))
     write_filtered(f"{folder}/unlabeled", f"{folder}/filtered")
     data = DataConfig(
         task=TASKS["digits"],
@@ -89,19 +90,19 @@ def training_stream(folder: str) -> tf.data.Dataset:
         image_size=16,
         small_image_model=True,
     )
-    segments = streams.Segments(first_step=0, steps=STEPS_OF_A_SEGMENT)
-    return streams.training_stream(data, LABELED_BATCH, UNLABELED_BATCH, 1, segments)
+    segments = Segments(first_step=0, steps=STEPS_OF_A_SEGMENT)
+    return training.training_stream(data, LABELED_BATCH, UNLABELED_BATCH, 1, segments)
 
 
 def write_filtered(source: str, target: str) -> None:
     """Every image of `source` with a soft label, in as many shards."""
     rng = np.random.default_rng(0)
-    paths = records.find_shards(source, streams.UNLABELED_PATTERN, "input_dir")
+    paths = find_shards(source, UNLABELED_PATTERN, "input_dir")
     for shard, path in enumerate(paths):
-        images = map(records.image_of, records.read_shard(path))
+        images = map(image_of, read_shard(path))
         labels = (rng.dirichlet(np.ones(10)).astype(np.float32) for _ in iter(int, 1))
-        name = records.filtered_name("train", 0, shard, len(paths))
-        records.write_shard(f"{target}/{name}", map(records.filtered_example, images, labels))
+        name = filtered_name("train", 0, shard, len(paths))
+        write_shard(f"{target}/{name}", map(filtered_example, images, labels))
 
 
 def measure(batches: Iterator[Any], steps: int) -> dict[str, Any]:

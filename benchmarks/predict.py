@@ -18,20 +18,22 @@ import tempfile
 import time
 from typing import Any, Callable
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
-
 import numpy as np
 import tensorflow as tf
 
-import startup
 from benchmarks import timm_peers, turns
 from benchmarks.input_pipeline import make_jpegs
-from data import records
+from data.fast import Fast
+from data.records.examples import shard_name, unlabeled_example
+from data.records.shards import write_shard
 from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
-from flags.config import DeviceConfig, PredictConfig
-from pseudo_label import predict
+from flags import fast
+from pseudo_label.config import PredictConfig
+from pseudo_label.predict.run import Prediction, Summary
+from pseudo_label.predict.samples import Samples
+from pseudo_label.predict.shards import find_shards
+from runtime.config import DeviceConfig
 
 SIZE, CLASSES, BATCH = 224, 1000, 32
 TARGET_RATIO = 1.4
@@ -42,11 +44,12 @@ REPORTED = "the release: 61 images/s, timm 79, keras.applications 81, when this 
 def main() -> None:
     arguments = _arguments()
     if arguments.ours:
-        startup.reuse_memory()  # as main.py does
-        return turns.serve(ours(arguments.ours, arguments.images, arguments.batch))
+        fast.prepare_process()  # as main.py does
+        return turns.serve(ours(arguments.ours, arguments.images, arguments.batch, arguments.plain))
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(dir=arguments.dir))
         settings = [f"--ours={folder}", f"--images={arguments.images}", f"--batch={arguments.batch}"]
+        settings += ["--plain"] if arguments.plain else []
         turn = stack.enter_context(turns.served("benchmarks.predict", *settings))
         candidates: dict[str, turns.Candidate] = {OURS: turn}
         for batch in arguments.peer_batches:
@@ -69,6 +72,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=6, help="turns of each")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each of the peers' turns")
     parser.add_argument("--dir", default=None, help="where the records are written; removed at the end")
+    parser.add_argument("--plain", action="store_true", help="ours without fast_cpu/")
     parser.add_argument("--ours", default=None, help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--check", action="store_true", help=f"exit 1 below {TARGET_RATIO} x {KERAS}")
@@ -78,11 +82,11 @@ def _arguments() -> argparse.Namespace:
 # --- candidates: each call gives (images, seconds) --------------------------------------------------------------------
 
 
-def ours(folder: str, images: int, batch: int) -> turns.Candidate:
+def ours(folder: str, images: int, batch: int, plain: bool) -> turns.Candidate:
     """All that predict does for one more shard: from its records to the file of predictions."""
     jpegs = make_jpegs(min(images, 200))
-    source = os.path.join(folder, records.shard_name("train", 0, 1))
-    records.write_shard(source, (records.unlabeled_example(jpegs[i % len(jpegs)]) for i in range(images)))
+    source = os.path.join(folder, shard_name("train", 0, 1))
+    write_shard(source, (unlabeled_example(jpegs[i % len(jpegs)]) for i in range(images)))
     config = PredictConfig(
         title="predict",
         model=ModelConfig("efficientnet-b0", CLASSES),
@@ -95,11 +99,12 @@ def ours(folder: str, images: int, batch: int) -> turns.Candidate:
         samples_per_class=0,
         device=DeviceConfig(use_tpu=False),
     )
-    predict.operations_on_one_core(config)
-    model = EfficientNet(config.model)
-    shards = predict.find_shards(config)
-    samples = predict.Samples(config, shards)
-    prediction = predict.Prediction(config, tf.distribute.get_strategy(), model, samples, predict.Summary())
+    found = Fast() if plain else fast.find()
+    found.before_inference(config.model, [batch, SIZE, SIZE, 3])
+    model = EfficientNet(config.model, ops=found.inference(lambda enough: enough))
+    shards = find_shards(config)
+    samples = Samples(config, shards)
+    prediction = Prediction(config, tf.distribute.get_strategy(), model, samples, Summary(), found)
 
     def turn(_: float) -> tuple[int, float]:
         started = time.perf_counter()

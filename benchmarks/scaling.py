@@ -14,26 +14,24 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
-
 import numpy as np
 import tensorflow as tf
 
 from benchmarks import balance, bench_machine
-from data import records
+from checkpoints import writing
+from data.records.examples import prediction_name, shard_name, unlabeled_example
+from data.records.shards import count_records, write_shard
 from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
-from flags.config import DeviceConfig, PredictConfig
-from pseudo_label.predict import predict
-from training import checkpoints
+from pseudo_label.config import PredictConfig
+from pseudo_label.predict.run import predict
+from runtime.config import DeviceConfig
 
 TIMES = (1, 2, 4, 8)
 # What a further record may cost in the last row against the rows before: 1 where the time is linear, 2.4 where it is quadratic.
@@ -136,8 +134,8 @@ def _predict_rounds(folder: str, numbers: list[int], repeat: int) -> list[dict[s
 
 
 def _check_written(folder: str, number: int) -> None:
-    names = [records.prediction_name("train", shard, SHARDS, 0) for shard in range(SHARDS)]
-    written = sum(records.count_records(f"{folder}/{name}") for name in names)
+    names = [prediction_name("train", shard, SHARDS, 0) for shard in range(SHARDS)]
+    written = sum(count_records(f"{folder}/{name}") for name in names)
     if written != number:
         raise SystemExit(f"{written} predictions were written for {number} images")
 
@@ -145,11 +143,11 @@ def _check_written(folder: str, number: int) -> None:
 def _write_inputs(folder: str, number: int) -> PredictConfig:
     """A checkpoint of b0 and shards of small images."""
     model = ModelConfig("efficientnet-b0", CLASSES)
-    checkpoints.write(f"{folder}/weights", dict(EfficientNet(model).named_variables()))
-    examples = [records.unlabeled_example(image) for image in _images()]
+    writing.write(f"{folder}/weights", dict(EfficientNet(model).named_variables()))
+    examples = [unlabeled_example(image) for image in _images()]
     for shard, part in enumerate(np.array_split(np.arange(number), SHARDS)):
-        name = records.shard_name("train", shard, SHARDS)
-        records.write_shard(f"{folder}/images/{name}", (examples[row % len(examples)] for row in part))
+        name = shard_name("train", shard, SHARDS)
+        write_shard(f"{folder}/images/{name}", (examples[row % len(examples)] for row in part))
     return PredictConfig(
         title="predict",
         model=model,

@@ -20,20 +20,20 @@ import tempfile
 import time
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
-
 import numpy as np
 import tensorflow as tf
 
-import startup
 from benchmarks import bench_machine, timm_peers, turns
 from benchmarks.input_pipeline import make_jpegs
-from data import records
 from data.config import DataConfig
+from data.fast import Fast
+from data.records.examples import labeled_example, shard_name
+from data.records.shards import write_shard
 from data.tasks import load_task
 from efficientnet.variants import ModelConfig
-from flags.config import DeviceConfig, OptimizerConfig, TrainConfig
+from flags import fast
+from runtime.config import DeviceConfig
+from training.config import OptimizerConfig, TrainConfig
 from training.trainer import Trainer
 
 SIZE, CLASSES, BATCH, IMAGES = 224, 1000, 32, 1000
@@ -45,8 +45,8 @@ REPORTED = "the release: 10.2 images/s, timm's step 12.5, keras.applications' 18
 def main() -> None:
     arguments = _arguments()
     if arguments.ours:
-        startup.reuse_memory()  # as main.py does
-        turn = ours(arguments.ours, arguments.steps)
+        fast.prepare_process()  # as main.py does
+        turn = ours(arguments.ours, arguments.steps, arguments.plain)
         if not arguments.memory_alone:
             return turns.serve(turn)
         turn(0.0)
@@ -54,6 +54,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(dir=arguments.dir))
         settings = [f"--ours={folder}", f"--steps={arguments.steps}"]
+        settings += ["--plain"] if arguments.plain else []
         images, labels = _batch()
         candidates = {
             OURS: stack.enter_context(turns.served("benchmarks.train", *settings)),
@@ -76,6 +77,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=6, help="turns of each")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each of the peer's turns")
     parser.add_argument("--dir", default=None, help="where the records are written; removed at the end")
+    parser.add_argument("--plain", action="store_true", help="ours without fast_cpu/")
     parser.add_argument("--json", action="store_true")
     parser.add_argument(
         "--check", action="store_true", help=f"exit 1 below {TARGET_RATIO} x or above {TARGET_GIB:g} GiB"
@@ -100,11 +102,11 @@ def _table(result: dict[str, Any]) -> str:
 # --- candidates -----------------------------------------------------------------------------------------------------
 
 
-def ours(folder: str, steps: int) -> turns.Candidate:
+def ours(folder: str, steps: int, plain: bool) -> turns.Candidate:
     """The trainer's own compiled loop over its own input stream."""
     jpegs = make_jpegs(200)
-    examples = (records.labeled_example(jpegs[i % len(jpegs)], 1 + i % CLASSES) for i in range(IMAGES))
-    records.write_shard(os.path.join(folder, records.shard_name("train", 0, 1)), examples)
+    examples = (labeled_example(jpegs[i % len(jpegs)], 1 + i % CLASSES) for i in range(IMAGES))
+    write_shard(os.path.join(folder, shard_name("train", 0, 1)), examples)
     config = TrainConfig(
         "train",
         ModelConfig("efficientnet-b0", CLASSES),
@@ -113,7 +115,7 @@ def ours(folder: str, steps: int) -> turns.Candidate:
         os.path.join(folder, "model"),
         DeviceConfig(use_tpu=False),
     )
-    trainer = Trainer(config, tf.distribute.get_strategy())
+    trainer = Trainer(config, tf.distribute.get_strategy(), Fast() if plain else fast.find())
     loop, batches = trainer._compile(config.optimizer), iter(trainer._distribute())
 
     def turn(_: float) -> tuple[int, float]:

@@ -1,4 +1,4 @@
-"""What the data room needs to know of the flags, as frozen dataclasses. No TensorFlow here."""
+"""Where a stream's images come from and how they are prepared, as frozen dataclasses. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -59,3 +59,18 @@ class DataConfig:
     use_cache: bool = True
     skip_corrupt_records: bool = False
     seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherNoise:
+    """Noise of a teacher that predicts as a student trains: crops, `augment`, dropout and stochastic depth.
+
+    Attributes:
+      augment: RandAugment.
+      flip: whether a mirrored image keeps its class.
+      seed: an image's noise follows from this and from its bytes alone.
+    """
+
+    augment: AugmentConfig
+    flip: bool
+    seed: int

@@ -12,7 +12,8 @@ import os
 from typing import Any, Optional
 
 from efficientnet.variants import IMAGENET_MEAN, IMAGENET_STD
-from errors import UserError
+from runtime.errors import UserError
+from runtime.files import read_text
 
 TASK_FILE = "task.json"
 
@@ -133,18 +134,3 @@ def load_task(name: str, data_dir: str = "", *, any_task: bool = False) -> Task:
     if task.name != name and not any_task:
         raise UserError(f"--task_name: got {name!r}, but {path} describes the task {task.name!r}")
     return task
-
-
-def read_text(path: str) -> Optional[str]:
-    """A small text file of any filesystem; None where there is none. TensorFlow is imported for remote ones alone."""
-    if "://" in path:
-        import tensorflow as tf
-
-        if not tf.io.gfile.exists(path):
-            return None
-        with tf.io.gfile.GFile(path) as file:
-            return file.read()
-    if not os.path.exists(path):
-        return None
-    with open(path, encoding="utf-8") as file:
-        return file.read()

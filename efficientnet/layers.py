@@ -1,53 +1,24 @@
-"""The layers that EfficientNet needs beyond Keras's own, and what a pass through them carries.
+"""The layers that EfficientNet needs beyond Keras's own.
 
 The only file that imports keras_cv.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 import tensorflow as tf
 
-from efficientnet import cpu_expansion, on_cpu
+from efficientnet.forward_pass import ForwardPass
 from efficientnet.quiet_import import keras_cv
 
 BATCH_NORM_EPSILON = 1e-3
 BATCH_NORM_MOMENTUM = 0.99
 
 
-@dataclasses.dataclass
-class ForwardPass:
-    """What one training pass carries beside the images. Inference passes none.
-
-    Attributes:
-      seeds: int32 [layers], one seed for every noise layer of this step and replica; None switches the noise off.
-      draws: float32 [B, D] in [0, 1), in place of `seeds` where each image brings noise of its own, so that it does not
-        depend on the others in the batch: one number a block, then one a channel that dropout may drop.
-      drop_noised, depth_noised: bool [B]: samples that receive dropout and stochastic depth; None for all.
-      moving_statistics: an inference with noise: batch norms take the moving statistics, and frozen blocks are noised too.
-      cross_replica_mean: averages float32 tensors over the replicas that share batch-norm statistics; None for local ones.
-      rematerialise: compute each block again in the backward pass instead of keeping its activations.
-      statistics: filled during the pass: (moving variable, batch statistic) of every batch norm that trained.
-      again: filled during the pass, by an activation's `ref()`: computes it again, once the tensor that it is given is there,
-        from what is kept for the backward pass anyway.
-    """
-
-    seeds: Optional[tf.Tensor] = None
-    draws: Optional[tf.Tensor] = None
-    drop_noised: Optional[tf.Tensor] = None
-    depth_noised: Optional[tf.Tensor] = None
-    moving_statistics: bool = False
-    cross_replica_mean: Optional[Callable[[list[tf.Tensor]], Sequence[tf.Tensor]]] = None
-    rematerialise: bool = False
-    statistics: list[tuple[tf.Variable, tf.Tensor]] = dataclasses.field(default_factory=list)
-    again: dict[Any, on_cpu.Again] = dataclasses.field(default_factory=dict)
-
-
 class BatchNormalization(tf.keras.layers.Layer):
-    """Batch norm with the release's statistics: momentum 0.99, epsilon 1e-3, biased variance (RELEASE section 1).
+    """Batch norm with the release's statistics: momentum 0.99, epsilon 1e-3, biased variance (docs/release.md, section 1).
 
     The layer never assigns its moving statistics: a training pass reports the batch's in `ForwardPass.statistics` and the
     trainer applies them with the weights' update, once, whatever the number of replicas.
@@ -83,70 +54,11 @@ class BatchNormalization(tf.keras.layers.Layer):
         forward.statistics += [(self.moving_mean, mean), (self.moving_variance, variance)]
         return outputs
 
-    def normalize_and_swish(
-        self, inputs: tf.Tensor, forward: ForwardPass, pool: bool
-    ) -> tuple[tf.Tensor, Optional[tf.Tensor]]:
-        """Swish of [B, H, W, C] normalised by its own statistics, which `forward` receives; with `pool`, its mean [B, C].
-
-        What it keeps for the backward pass is its input alone; the normalised values are computed again there.
-        """
-        gamma, beta = self.gamma.read_value(), self.beta.read_value()
-        statistics = list[tf.Tensor]()
-
-        @tf.custom_gradient
-        def run(inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> Any:
-            nothing = tf.constant([], tf.float32)
-            options = {"scale": gamma, "epsilon": BATCH_NORM_EPSILON, "is_training": True}
-            normal, mean, variance, *reserved = tf.raw_ops.FusedBatchNormV3(
-                x=inputs, offset=beta, mean=nothing, variance=nothing, **options
-            )
-            variance = _biased(variance, inputs)
-            # Not among what is returned, where each would have its gradient: zeros.
-            statistics[:] = mean, variance
-
-            def gradient(upstream: tf.Tensor, *of_pooled: tf.Tensor) -> Sequence[tf.Tensor]:
-                values = [upstream, inputs, *_scale_and_offset(gamma, beta, mean, variance)]
-                if pool:
-                    values += [of_pooled[0] / tf.cast(tf.reduce_prod(tf.shape(inputs)[1:3]), inputs.dtype)]
-                inner = on_cpu.with_sigmoid(_swish_gradient, *values)
-                spaces = {f"reserve_space_{index}": value for index, value in enumerate(reserved, 1)}
-                return tf.raw_ops.FusedBatchNormGradV3(y_backprop=inner, x=inputs, **options, **spaces)[:3]
-
-            outputs = on_cpu.with_sigmoid(on_cpu.swish, normal)
-            pooled = [tf.reduce_mean(outputs, [1, 2])] if pool else []
-            return (outputs, *pooled), gradient
-
-        outputs, *pooled = run(inputs, gamma, beta)
-        mean, variance = statistics
-        forward.statistics += [(self.moving_mean, mean), (self.moving_variance, variance)]
-
-        def again(when: tf.Tensor) -> tf.Tensor:
-            with tf.control_dependencies([when]):
-                return on_cpu.with_sigmoid(_normalized_swish, inputs, *_scale_and_offset(gamma, beta, mean, variance))
-
-        if on_cpu.is_large(outputs):
-            forward.again[outputs.ref()] = again
-        return outputs, pooled[0] if pool else None
-
-    def expand_and_swish(self, inputs: tf.Tensor, kernel: tf.Tensor, forward: ForwardPass) -> tf.Tensor:
-        """Swish of a convolution of single pixels normalised by its own statistics, which `forward` receives.
-
-        Args:
-          inputs: float32 [B, H, W, C] for which `cpu_expansion.pays`.
-          kernel: float32 [1, 1, C, C'].
-        """
-        parameters = self.gamma.read_value(), self.beta.read_value()
-        result = cpu_expansion.expansion(inputs, tf.squeeze(kernel, [0, 1]), *parameters, epsilon=BATCH_NORM_EPSILON)
-        forward.statistics += [(self.moving_mean, result.mean), (self.moving_variance, result.variance)]
-        if on_cpu.is_large(result.outputs):
-            forward.again[result.outputs.ref()] = result.again
-        return result.outputs
-
     def _normalize_locally(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             inputs, self.gamma, self.beta, epsilon=BATCH_NORM_EPSILON, is_training=True
         )
-        return outputs, mean, _biased(variance, inputs)
+        return outputs, mean, biased(variance, inputs)
 
     def _normalize_across_replicas(
         self, inputs: tf.Tensor, cross_replica_mean: Callable[[list[tf.Tensor]], Sequence[tf.Tensor]]
@@ -163,12 +75,8 @@ class BatchNormalization(tf.keras.layers.Layer):
         """Whether this pass normalises by the batch and not by the moving statistics."""
         return self.trainable and forward is not None and not forward.moving_statistics
 
-    def as_scale_and_offset(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Inference as `inputs * scale + offset`, each float32 [C]."""
-        return _scale_and_offset(self.gamma, self.beta, self.moving_mean, self.moving_variance)
 
-
-def _biased(variance: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
+def biased(variance: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
     """The variance that the release stores of one that TensorFlow's kernel returns, which is N / (N - 1) of it."""
     elements = inputs.shape.num_elements()
     if elements is not None:
@@ -176,145 +84,6 @@ def _biased(variance: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
         return variance * (max(count - 1, 1) / count)
     count = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1], tf.float32)
     return variance * (tf.maximum(count - 1.0, 1.0) / count)
-
-
-def _scale_and_offset(
-    gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Batch norm as `inputs * scale + offset`, each float32 [C]."""
-    scale = gamma * tf.math.rsqrt(variance + BATCH_NORM_EPSILON)
-    return scale, beta - mean * scale
-
-
-def _normalized_swish(sigmoid: on_cpu.Sigmoid, inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    return tf.cast(on_cpu.swish(sigmoid, tf.cast(inputs, tf.float32) * scale + offset), inputs.dtype)
-
-
-def _swish_gradient(
-    sigmoid: on_cpu.Sigmoid,
-    upstream: tf.Tensor,
-    inputs: tf.Tensor,
-    scale: tf.Tensor,
-    offset: tf.Tensor,
-    of_pooled: Optional[tf.Tensor] = None,
-) -> tf.Tensor:
-    """Of swish at inputs * scale + offset, by inputs * scale + offset; computed in float32.
-
-    With `of_pooled`, [B, C], each of an image's pixels receives that as well.
-    """
-    if of_pooled is not None:
-        upstream += of_pooled[:, tf.newaxis, tf.newaxis]
-    values = tf.cast(inputs, tf.float32) * scale + offset
-    return tf.cast(on_cpu.swish_gradient(sigmoid, tf.cast(upstream, tf.float32), values), upstream.dtype)
-
-
-def normalized(
-    convolution: tf.keras.layers.Conv2D,
-    norm: BatchNormalization,
-    inputs: tf.Tensor,
-    forward: Optional[ForwardPass],
-    *,
-    activate: bool = True,
-    gate: Optional[tf.Tensor] = None,
-) -> tf.Tensor:
-    """Convolution (plain or depthwise, without bias), batch norm and, with `activate`, swish of [B, H, W, C].
-
-    With `gate`, [B, C], each image's channels are multiplied by theirs beforehand.
-
-    In inference the norm is a part of the kernel.
-    """
-    if forward is not None and norm.takes_batch_statistics(forward):
-        is_local = forward.cross_replica_mean is None
-        if activate and is_local and gate is None and _expands(convolution, inputs):
-            return norm.expand_and_swish(inputs, convolution.kernel, forward)
-        convolved = _convolved(convolution, inputs, gate, forward)
-        if activate and is_local:
-            return norm.normalize_and_swish(convolved, forward, pool=False)[0]
-        outputs = norm(convolved, forward=forward)
-        return tf.nn.silu(outputs) if activate else outputs
-    kernel, offset = (tf.cast(part, inputs.dtype) for part in folded(convolution, norm))
-    if isinstance(convolution, tf.keras.layers.DepthwiseConv2D):
-        outputs = tf.nn.depthwise_conv2d(inputs, kernel, [1, *convolution.strides, 1], "SAME")
-    elif gate is None:
-        outputs = on_cpu.convolution(inputs, kernel, convolution.strides)
-    else:
-        outputs = on_cpu.gated_convolution(inputs, gate, kernel)
-    return on_cpu.with_sigmoid(_swish_of_sum, outputs, offset) if activate else tf.nn.bias_add(outputs, offset)
-
-
-def folded(convolution: tf.keras.layers.Conv2D, norm: BatchNormalization) -> tuple[tf.Tensor, tf.Tensor]:
-    """Kernel and offset, float32, of a convolution whose batch norm takes the moving statistics."""
-    scale, offset = norm.as_scale_and_offset()
-    if isinstance(convolution, tf.keras.layers.DepthwiseConv2D):
-        return _uncast(convolution.depthwise_kernel) * scale[:, tf.newaxis], offset
-    return _uncast(convolution.kernel) * scale, offset
-
-
-def normalized_and_pooled(
-    convolution: tf.keras.layers.Conv2D, norm: BatchNormalization, inputs: tf.Tensor, forward: Optional[ForwardPass]
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Convolution, batch norm and swish of [B, H, W, C], and the mean of that over its pixels, [B, C]."""
-    if forward is not None and norm.takes_batch_statistics(forward) and forward.cross_replica_mean is None:
-        return norm.normalize_and_swish(_convolved(convolution, inputs, None, forward), forward, pool=True)
-    features = normalized(convolution, norm, inputs, forward)
-    return features, tf.reduce_mean(features, [1, 2])
-
-
-def _expands(convolution: tf.keras.layers.Conv2D, inputs: tf.Tensor) -> bool:
-    """Whether a convolution and its batch norm are better computed as one in training."""
-    is_depthwise = isinstance(convolution, tf.keras.layers.DepthwiseConv2D)
-    return not is_depthwise and convolution.kernel_size == (1, 1) and cpu_expansion.pays(inputs, convolution.filters)
-
-
-def _swish_of_sum(sigmoid: on_cpu.Sigmoid, inputs: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    return on_cpu.swish(sigmoid, tf.nn.bias_add(inputs, offset))
-
-
-def _convolved(
-    convolution: tf.keras.layers.Conv2D, inputs: tf.Tensor, gate: Optional[tf.Tensor], forward: ForwardPass
-) -> tf.Tensor:
-    """The convolution of a training pass."""
-    again = forward.again.get(inputs.ref())
-    if isinstance(convolution, tf.keras.layers.DepthwiseConv2D):
-        return depthwise_convolution(convolution, inputs, again)
-    kernel = tf.cast(convolution.kernel, inputs.dtype)
-    if gate is not None:
-        return on_cpu.gated_convolution(inputs, gate, kernel, again)
-    return on_cpu.convolution(inputs, kernel, convolution.strides)
-
-
-def depthwise_convolution(
-    convolution: tf.keras.layers.DepthwiseConv2D, inputs: tf.Tensor, again: Optional[on_cpu.Again] = None
-) -> tf.Tensor:
-    """`same` depthwise convolution of [B, H, W, C]; with `again`, inputs are computed again in the backward pass."""
-    strides = [1, *convolution.strides, 1]
-    size = convolution.kernel_size[0]
-
-    @tf.custom_gradient
-    def run(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
-        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            options = {"out_backprop": upstream, "strides": strides}
-            by_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-                input=inputs if again is None else again(upstream),
-                filter_sizes=tf.shape(kernel),
-                **on_cpu.padding_of_filter_gradient(inputs.shape, size, strides[1]),
-                **options,
-            )
-            # One after the other where they are large: what is computed again is gone before the next is there.
-            with tf.control_dependencies([] if again is None else [by_kernel]):
-                by_inputs = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
-                    input_sizes=tf.shape(inputs), filter=kernel, padding="SAME", **options
-                )
-            return by_inputs, by_kernel
-
-        return tf.nn.depthwise_conv2d(inputs, kernel, strides, "SAME"), gradient
-
-    return run(inputs, tf.cast(convolution.depthwise_kernel, inputs.dtype))
-
-
-def _uncast(variable: tf.Variable) -> tf.Variable:
-    """The float32 variable behind Keras's mixed-precision wrapper, so that products are rounded once."""
-    return getattr(variable, "_variable", variable)
 
 
 def dense(convolution: tf.keras.layers.Conv2D, inputs: tf.Tensor) -> tf.Tensor:

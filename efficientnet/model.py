@@ -1,4 +1,4 @@
-"""EfficientNet b0-b7 and l2 (RELEASE section 1; Tan and Le, 2019; l2: Xie et al., 2020, appendix).
+"""EfficientNet b0-b7 and l2 (docs/release.md, section 1; Tan and Le, 2019; l2: Xie et al., 2020, appendix).
 
 Every variable bears the name that it has in the release's checkpoints, so that no map between names is needed.
 """
@@ -7,102 +7,39 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Optional
 
 import tensorflow as tf
 
-from efficientnet import cpu_inference, layers, on_cpu
-from efficientnet.layers import BatchNormalization, ForwardPass, StochasticDepth
+from efficientnet.factory import BFLOAT16, FLOAT32, LayerFactory
+from efficientnet.forward_pass import ForwardPass
+from efficientnet.layers import BatchNormalization, StochasticDepth, dense, dropout, dropped
+from efficientnet.ops import Ops
 from efficientnet.variants import Block, ModelConfig
-
-FLOAT32 = "float32"
-BFLOAT16 = "mixed_bfloat16"
-
-
-class LayerFactory:
-    """Makes and builds the layers of one network with the release's names, its initialisers and one precision policy."""
-
-    def __init__(self, seed: int, policy: str):
-        self._generator_seed = seed
-        self._count = 0
-        self.policy = tf.keras.mixed_precision.Policy(policy)
-        self.variables: dict[str, tf.Variable] = {}
-
-    def _seed(self) -> int:
-        self._count += 1
-        return self._generator_seed * 100_003 + self._count
-
-    def _build(self, layer: tf.keras.layers.Layer, scope: str, shape: Sequence[Optional[int]]) -> Any:
-        with tf.name_scope(f"{scope}/{layer.name}"):
-            layer.build(shape)
-        self.variables.update((variable.name.split(":")[0], variable) for variable in layer.variables)
-        return layer
-
-    def _kernel_initializer(self) -> tf.keras.initializers.Initializer:
-        return tf.keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal", seed=self._seed())
-
-    def convolution(
-        self, scope: str, name: str, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, bias: bool = False
-    ) -> tf.keras.layers.Conv2D:
-        """`same` convolution, normal(0, sqrt(2 / fan_out))."""
-        layer = tf.keras.layers.Conv2D(
-            outputs,
-            kernel,
-            stride,
-            padding="same",
-            use_bias=bias,
-            kernel_initializer=self._kernel_initializer(),
-            name=name,
-            dtype=self.policy,
-        )
-        return self._build(layer, scope, [None, None, None, inputs])
-
-    def depthwise(self, scope: str, channels: int, kernel: int, stride: int) -> tf.keras.layers.DepthwiseConv2D:
-        """`same` depthwise convolution; its fan_out is kernel * kernel."""
-        layer = tf.keras.layers.DepthwiseConv2D(
-            kernel,
-            stride,
-            padding="same",
-            use_bias=False,
-            depthwise_initializer=self._kernel_initializer(),
-            name="depthwise_conv2d",
-            dtype=self.policy,
-        )
-        return self._build(layer, scope, [None, None, None, channels])
-
-    def batch_norm(self, scope: str, channels: int, index: int = 0) -> BatchNormalization:
-        """The scope's `index`-th batch norm."""
-        name = "tpu_batch_normalization" + (f"_{index}" if index else "")
-        return self._build(BatchNormalization(name=name, dtype=self.policy), scope, [None, None, None, channels])
-
-    def dense(self, scope: str, inputs: int, outputs: int) -> tf.keras.layers.Dense:
-        """The classifier: uniform(+-1 / sqrt(classes))."""
-        limit = outputs**-0.5
-        initializer = tf.keras.initializers.RandomUniform(-limit, limit, seed=self._seed())
-        layer = tf.keras.layers.Dense(outputs, kernel_initializer=initializer, name="dense", dtype=self.policy)
-        return self._build(layer, scope, [None, inputs])
 
 
 class Stem(tf.keras.layers.Layer):
     """3x3 stride-2 convolution, batch norm, swish."""
 
-    def __init__(self, make: LayerFactory, scope: str, channels: int):
+    def __init__(self, make: LayerFactory, scope: str, channels: int, ops: Ops):
         super().__init__(name="stem", dtype=make.policy)
+        self.ops = ops
         self.convolution = make.convolution(f"{scope}/stem", "conv2d", 3, channels, kernel=3, stride=2)
         self.norm = make.batch_norm(f"{scope}/stem", channels)
 
     def call(self, images: tf.Tensor, forward: Optional[ForwardPass] = None) -> tf.Tensor:
         """[B, H, W, 3] -> [B, H/2, W/2, C]."""
-        return layers.normalized(self.convolution, self.norm, images, forward)
+        return self.ops.normalized(self.convolution, self.norm, images, forward)
 
 
 class MBConv(tf.keras.layers.Layer):
     """Inverted bottleneck with squeeze-and-excite; residual and stochastic depth where shapes allow."""
 
-    def __init__(self, make: LayerFactory, scope: str, index: int, block: Block, drop_rate: float):
+    def __init__(self, make: LayerFactory, scope: str, index: int, block: Block, drop_rate: float, ops: Ops):
         super().__init__(name=f"blocks_{index}", dtype=make.policy)
         scope = f"{scope}/blocks_{index}"
         width = block.input_channels * block.expansion
+        self.ops = ops
         self.has_residual = block.has_residual
         self.expands = block.expansion != 1
         norms = 0
@@ -118,25 +55,13 @@ class MBConv(tf.keras.layers.Layer):
         self.project_norm = make.batch_norm(scope, block.output_channels, norms + 1)
         drops = block.has_residual and drop_rate > 0
         self.stochastic_depth = StochasticDepth(drop_rate, dtype=make.policy) if drops else None
-        self.infers_many = True
 
     def call(
         self, inputs: tf.Tensor, forward: Optional[ForwardPass] = None, noise: Optional[tf.Tensor] = None
     ) -> tf.Tensor:
         """[B, H, W, C] -> [B, H/stride, W/stride, C']; `noise` is stochastic depth's: a seed (int32 scalar), or with
         `forward.draws` the block's draws (float32 [B])."""
-        # A frozen block in training is one as well, but XLA would not compile its gradient.
-        is_inference = forward is None or forward.moving_statistics
-        if is_inference and self.infers_many and cpu_inference.pays(inputs, self.project.kernel.shape[2]):
-            weights, stride = self._folded(), self.depthwise.strides[0]
-
-            def block(part: tf.Tensor) -> tf.Tensor:
-                return cpu_inference.bottleneck(part, weights, stride)
-
-            # Without noise the images are in parts already.
-            features = block(inputs) if forward is None else cpu_inference.in_parts(block, inputs)
-        else:
-            features = self._bottleneck(inputs, forward)
+        features = self.ops.bottleneck(self, inputs, forward)
         if not self.has_residual:
             return features
         if self.stochastic_depth is not None and forward is not None and noise is not None:
@@ -146,41 +71,23 @@ class MBConv(tf.keras.layers.Layer):
                 features = self.stochastic_depth(features, seed=noise, noised=forward.depth_noised)
         return features + inputs
 
-    def _bottleneck(self, inputs: tf.Tensor, forward: Optional[ForwardPass]) -> tf.Tensor:
-        features = inputs
+    def bottleneck(self, inputs: tf.Tensor, forward: Optional[ForwardPass]) -> tf.Tensor:
+        """The block without its residual."""
+        normalized, features = self.ops.normalized, inputs
         if self.expands:
-            features = layers.normalized(self.expand, self.expand_norm, features, forward)
-        features, pooled = layers.normalized_and_pooled(self.depthwise, self.depthwise_norm, features, forward)
-        squeezed = tf.nn.silu(layers.dense(self.squeeze, pooled))
-        gate = tf.nn.sigmoid(layers.dense(self.excite, squeezed))
-        return layers.normalized(self.project, self.project_norm, features, forward, activate=False, gate=gate)
-
-    def _folded(self) -> cpu_inference.Bottleneck:
-        """The weights of an inference."""
-
-        def linear(
-            convolution: tf.keras.layers.Conv2D, norm: Optional[BatchNormalization] = None
-        ) -> cpu_inference.Linear:
-            kernel, offset = layers.folded(convolution, norm) if norm else (convolution.kernel, convolution.bias)
-            is_depthwise = convolution is self.depthwise
-            return cpu_inference.Linear(
-                tf.squeeze(kernel, [3] if is_depthwise else [0, 1]), tf.convert_to_tensor(offset)
-            )
-
-        return cpu_inference.Bottleneck(
-            depthwise=linear(self.depthwise, self.depthwise_norm),
-            squeeze=linear(self.squeeze),
-            excite=linear(self.excite),
-            project=linear(self.project, self.project_norm),
-            expand=linear(self.expand, self.expand_norm) if self.expands else None,
-        )
+            features = normalized(self.expand, self.expand_norm, features, forward)
+        features, pooled = self.ops.normalized_and_pooled(self.depthwise, self.depthwise_norm, features, forward)
+        squeezed = tf.nn.silu(dense(self.squeeze, pooled))
+        gate = tf.nn.sigmoid(dense(self.excite, squeezed))
+        return normalized(self.project, self.project_norm, features, forward, activate=False, gate=gate)
 
 
 class Head(tf.keras.layers.Layer):
     """1x1 convolution, batch norm, swish, global average pool, dropout, dense."""
 
-    def __init__(self, make: LayerFactory, scope: str, inputs: int, config: ModelConfig):
+    def __init__(self, make: LayerFactory, scope: str, inputs: int, config: ModelConfig, ops: Ops):
         super().__init__(name="head", dtype=make.policy)
+        self.ops = ops
         self.dropout_rate = config.variant.dropout_rate
         self.convolution = make.convolution(f"{scope}/head", "conv2d", inputs, config.head_channels)
         self.norm = make.batch_norm(f"{scope}/head", config.head_channels)
@@ -191,13 +98,13 @@ class Head(tf.keras.layers.Layer):
     ) -> tf.Tensor:
         """[B, H, W, C] -> float32 logits [B, classes]; `noise` is dropout's: a seed (int32 scalar), or with `forward.draws`
         the draws of the channels (float32 [B, channels])."""
-        features = layers.normalized(self.convolution, self.norm, inputs, forward)
+        features = self.ops.normalized(self.convolution, self.norm, inputs, forward)
         features = tf.reduce_mean(features, [1, 2])
         if forward is not None and noise is not None and self.dropout_rate > 0:
             if forward.draws is not None:
-                features = layers.dropped(features, self.dropout_rate, noise)
+                features = dropped(features, self.dropout_rate, noise)
             else:
-                features = layers.dropout(features, self.dropout_rate, noise, forward.drop_noised)
+                features = dropout(features, self.dropout_rate, noise, forward.drop_noised)
         return tf.cast(self.dense(features), tf.float32)
 
 
@@ -208,37 +115,30 @@ class EfficientNet(tf.keras.Model):
       config: variant, overrides, classes, input statistics.
       seed: the initial weights follow from it alone.
       bfloat16: activations in bfloat16, variables in float32 (Keras's mixed_bfloat16).
+      ops: how it computes; by default plainly.
     """
 
-    def __init__(self, config: ModelConfig, *, seed: int = 0, bfloat16: bool = False):
+    def __init__(self, config: ModelConfig, *, seed: int = 0, bfloat16: bool = False, ops: Ops = Ops()):
         super().__init__(name=config.name)
         self.config = config
+        self.ops = ops
         make = LayerFactory(seed, BFLOAT16 if bfloat16 else FLOAT32)
         self.compute_type = tf.bfloat16 if bfloat16 else tf.float32
         blocks = config.blocks()
         rate = config.depth_drop_rate
-        self.stem = Stem(make, config.name, config.stem_channels)
+        self.stem = Stem(make, config.name, config.stem_channels, ops)
         self.blocks = [
-            MBConv(make, config.name, index, block, rate * index / len(blocks)) for index, block in enumerate(blocks)
+            MBConv(make, config.name, index, block, rate * index / len(blocks), ops)
+            for index, block in enumerate(blocks)
         ]
-        self.head = Head(make, config.name, blocks[-1].output_channels, config)
+        self.head = Head(make, config.name, blocks[-1].output_channels, config, ops)
         if config.fix_layer_num >= 0:
             self.stem.trainable = False
             for block in self.blocks[: config.fix_layer_num]:
                 block.trainable = False
-        self.infers_many = True
         # The factory, not its dict: Keras would track a dict of variables, and count frozen ones as trainable.
         self._factory = make
         self.built = True
-
-    def expect_inference_of(self, images: int) -> None:
-        """Says, before the first image, how many there are: for a few, a CPU does not compile what makes many faster.
-
-        Where it is not called there are many: what is computed must not depend on how much a continued run has left to do.
-        """
-        self.infers_many = images >= cpu_inference.MANY_IMAGES
-        for block in self.blocks:
-            block.infers_many = self.infers_many
 
     @property
     def num_seeds(self) -> int:
@@ -260,12 +160,10 @@ class EfficientNet(tf.keras.Model):
         Returns:
           float32 [B, classes].
         """
-        many_on_cpu = self.infers_many and on_cpu.on_cpu() and self.compute_type == tf.float32
-        if forward is None and many_on_cpu and takes_parts(self.config, images.shape):
-            return cpu_inference.in_parts(self._logits, images)
-        return self._logits(images, forward)
+        return self.ops.logits(self, images, forward)
 
-    def _logits(self, images: tf.Tensor, forward: Optional[ForwardPass] = None) -> tf.Tensor:
+    def logits(self, images: tf.Tensor, forward: Optional[ForwardPass]) -> tf.Tensor:
+        """What `call` returns, of these images as one batch."""
         features = self.stem(self.standardised(images), forward=forward)
         noises = self._noises(forward)
         for block, noise in zip(self.blocks, noises):
@@ -285,7 +183,7 @@ class EfficientNet(tf.keras.Model):
         """Pixels of 0..255 less the mean, by the standard deviation, in the type of the activations."""
         mean = tf.constant(self.config.mean) * 255.0
         std = tf.constant(self.config.std) * 255.0
-        return tf.cast(on_cpu.elementwise(_standardised, images, mean, std), self.compute_type)
+        return tf.cast(self.ops.standardised(images, mean, std), self.compute_type)
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Every variable by the release's name, batch-norm statistics included, in creation order."""
@@ -294,16 +192,6 @@ class EfficientNet(tf.keras.Model):
     def batch_norms(self) -> list[BatchNormalization]:
         """Every batch norm."""
         return [layer for layer in self._flatten_layers() if isinstance(layer, BatchNormalization)]
-
-
-def takes_parts(config: ModelConfig, images: Sequence[Optional[int]]) -> bool:
-    """Whether many images [B, H, W, 3] are inferred in parts, one for each core, where there is no accelerator."""
-    widest = max(block.input_channels * block.expansion for block in config.blocks()[:2])
-    return cpu_inference.part_pays(images, widest)
-
-
-def _standardised(images: tf.Tensor, mean: tf.Tensor, std: tf.Tensor) -> tf.Tensor:
-    return (tf.cast(images, tf.float32) - mean) / std
 
 
 def _run_block(
@@ -317,7 +205,7 @@ def _run_block(
     @tf.recompute_grad
     def run(inputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
         # A pass of its own, so that what the block reports comes out as outputs: this function is traced twice.
-        inner = dataclasses.replace(forward, statistics=[], again={})
+        inner = dataclasses.replace(forward, statistics=[])
         outputs = block(inputs, forward=inner, noise=noise)
         moving[:] = [variable for variable, _ in inner.statistics]
         # Their gradient is zero, which would be carried back through the batch norms all the same.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 
-from imported_later import imported_later
+from runtime.imported_later import imported_later
 
 with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), imported_later():
     import keras_cv

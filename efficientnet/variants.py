@@ -1,4 +1,4 @@
-"""The EfficientNet variants as data, and the arithmetic that turns one into layer widths (RELEASE section 1).
+"""The EfficientNet variants as data, and the arithmetic that turns one into layer widths (docs/release.md, section 1).
 
 No TensorFlow here: flags, reports and tools may read it for free.
 """
@@ -9,7 +9,7 @@ import dataclasses
 import math
 from typing import Any, NamedTuple, Optional
 
-from errors import UserError
+from runtime.errors import UserError
 
 
 class Variant(NamedTuple):

@@ -1,4 +1,4 @@
-"""Accuracy over a labeled set in which every image counts exactly once."""
+"""Accuracy on a labeled set. Every image counts exactly once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Evaluator:
         return tf.stack([tf.reduce_sum(batch["weight"]), tf.reduce_sum(hits[:, 0]), tf.reduce_sum(hits)])
 
     def __call__(self, batches: Any) -> dict[str, Any]:
-        """Evaluates an iterable of batches (see `data.streams.evaluation_stream`).
+        """Evaluates an iterable of batches (see `data.streams.evaluation`).
 
         Returns:
           num_images, correct (int), accuracy, top5_accuracy (float in 0..1).

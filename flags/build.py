@@ -11,35 +11,23 @@ from typing import Optional
 
 from absl.flags import FlagValues
 
-from data.config import AugmentConfig, DataConfig
+from checkpoints.config import ConvertConfig, ExportConfig
+from checkpoints.description import Description
+from data.config import AugmentConfig, DataConfig, TeacherNoise
+from data.prepare.config import PrepareConfig
 from data.tasks import TASKS, Task, load_task
 from efficientnet.variants import ModelConfig
-from errors import UserError
-from flags.config import (
-    BalanceConfig,
-    ClassifyConfig,
-    ConvertConfig,
-    DeviceConfig,
-    ExportConfig,
-    OptimizerConfig,
-    PredictConfig,
-    PrepareConfig,
-    TeacherNoise,
-    TrainConfig,
-)
+from evaluation.config import ClassifyConfig
 from flags.definitions import IGNORED
 from flags.folders import count_shards, file_prefix, images_dir, in_data_dir, needed, parse_shard_ids
-from flags.network import (
-    Description,
-    check_classes,
-    check_same_architecture,
-    check_teacher,
-    network_of,
-    task_of,
-    teacher_of,
-)
+from flags.network import check_classes, check_same_architecture, check_teacher, network_of, task_of, teacher_of
+from pseudo_label.config import BalanceConfig, PredictConfig
+from runtime.config import DeviceConfig
+from runtime.errors import UserError
+from training.config import OptimizerConfig, TrainConfig
 
-MAX_SPARSE_CLASSES = 1 << 16  # a sparse soft label has two bytes for a class (`data/soft_labels.py`)
+MAX_SPARSE_CLASSES = 1 << 16  # a sparse soft label has two bytes for a class (`data/records/soft_labels.py`)
+
 
 # --- one config a mode ----------------------------------------------------------------------------------------------
 

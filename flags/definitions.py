@@ -1,6 +1,6 @@
 """Every flag: group, name, default, help with unit and where the default comes from, and the check of its single value.
 
-Names and defaults marked [release] are the release's (RELEASE section 11); [ours] are new. Rules between flags stand in
+Names and defaults marked [release] are the release's (docs/release.md, section 11); [ours] are new. Rules between flags stand in
 `flags/build.py`. `define` takes the FlagValues to fill, so that two sets of flags can live in one process. No TensorFlow here.
 """
 

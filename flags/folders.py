@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from absl.flags import FlagValues
 
-from errors import UserError
+from runtime.errors import UserError
 
 
 def needed(values: FlagValues, flag: str, what: str) -> Any:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 from absl.flags import FlagValues
 
-from data.tasks import TASK_FILE, Task, load_task, read_text
+from checkpoints.description import Description
+from data.tasks import TASK_FILE, Task, load_task
 from efficientnet.variants import VARIANTS, ModelConfig
-from errors import UserError
+from runtime.errors import UserError
+from runtime.files import read_text
 
-MODEL_FILE = "model.json"
 # What a flag must agree with, where a checkpoint describes its network.
 DESCRIBED_BY: dict[str, Callable[[ModelConfig], Any]] = {
     "model_name": lambda model: model.name,
@@ -23,37 +23,6 @@ DESCRIBED_BY: dict[str, Callable[[ModelConfig], Any]] = {
     "width_coefficient": lambda model: model.variant.width,
     "depth_coefficient": lambda model: model.variant.depth,
 }
-
-
-class Description(NamedTuple):
-    """What a model_dir says of itself (model.json, written by training and convert)."""
-
-    path: str
-    model: ModelConfig
-    image_size: int
-    task: Task
-
-    @classmethod
-    def beside(cls, checkpoint: str) -> Optional[Description]:
-        """The description in a model_dir, or beside a checkpoint's prefix; None for a released checkpoint.
-
-        Raises:
-          UserError: a model.json that cannot be read.
-        """
-        for folder in (checkpoint, os.path.dirname(checkpoint)):
-            path = os.path.join(folder, MODEL_FILE)
-            text = read_text(path)
-            if text is not None:
-                break
-        else:
-            return None
-        try:
-            found = json.loads(text)
-            if type(found["image_size"]) is not int:
-                raise TypeError(f"image_size is {found['image_size']!r}, expected an integer")
-            return cls(path, ModelConfig.from_json(found["model"]), found["image_size"], Task.from_json(found["task"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: not a network's description ({error}); copy or train the model again") from error
 
 
 def task_of(values: FlagValues, described: Optional[Description] = None) -> Task:

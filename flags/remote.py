@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from absl.flags import FlagValues
 
-from errors import UserError
+from runtime.errors import UserError
 
 SCHEME = "gs://"
 HOST = ("storage.googleapis.com", 443)

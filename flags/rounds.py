@@ -20,12 +20,16 @@ from typing import NamedTuple, Optional
 from absl import flags
 from absl.flags import FlagValues
 
+from checkpoints.config import ConvertConfig
+from checkpoints.description import Description
+from data.prepare.config import PrepareConfig
 from efficientnet.variants import VARIANTS
-from errors import UserError
 from flags import build, definitions
-from flags.config import ConvertConfig, IterateConfig, PrepareConfig, RoundConfig, TrainConfig
 from flags.folders import count_shards, in_data_dir, needed
-from flags.network import Description, teacher_of
+from flags.network import teacher_of
+from pseudo_label.config import IterateConfig, RoundConfig
+from runtime.errors import UserError
+from training.config import TrainConfig
 
 # Tasks that `prepare` makes of nothing but what is installed.
 BUILT_IN_TASKS = ("digits",)
@@ -227,7 +231,7 @@ def _prepared(values: FlagValues, work_dir: str) -> FlagValues:
     This happens before the other stages' configs are made, because the files say which classes there are.
     """
     values = override(values, {"data_dir": values.data_dir or os.path.join(work_dir, "data")})
-    importlib.import_module("data.prepare").prepare(build.prepare_config(values))
+    importlib.import_module("data.prepare.run").prepare(build.prepare_config(values))
     return override(values, {"source_dir": None, "num_shards": None})
 
 

@@ -1,6 +1,7 @@
-"""The numbers of an `iterate` run, read from what its stages left in their folders (layout: `pseudo_label/rounds.py`).
+"""The numbers of an `iterate` run, read from the folders of its stages (layout: `pseudo_label/rounds.py`).
 
-No times, no paths: the same seed gives the same numbers. What a run does not have (a test split, true labels) is None.
+They contain no times and no paths: the same seed gives the same numbers. What a run does not have (a test split, true labels) is
+None.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-from data import records, soft_labels
+from data.records import soft_labels
+from data.records.examples import PROBABILITIES, TOP, prediction_name
 from data.tasks import TASK_FILE
-from errors import UserError
+from runtime.errors import UserError
 
 CONFIDENCE_LEVEL = 0.95
 _NORMAL_QUANTILE = 1.959963984540054
@@ -228,7 +230,7 @@ def read_predictions(prediction_dir: str, shard: str, num_classes: int) -> Optio
     match = re.fullmatch(r"(.+)-(\d+)-of-(\d+)", shard)
     if match is None:
         raise UserError(f"labels_for_report.json: got the shard name {shard!r}, expected one like train-00000-of-00004")
-    first = records.prediction_name(match[1], int(match[2]), int(match[3]), worker=0)
+    first = prediction_name(match[1], int(match[2]), int(match[3]), worker=0)
     found = tf.io.gfile.glob(os.path.join(prediction_dir, first[:-5] + "[0-9]" * 5))
     if not found:
         return None
@@ -248,17 +250,17 @@ def read_predictions(prediction_dir: str, shard: str, num_classes: int) -> Optio
 def _read_worker(path: str, num_classes: int) -> np.ndarray:
     """Soft labels float32 [n, C] of one worker's file, which are all dense or all sparse."""
     features = {
-        records.PROBABILITIES: tf.io.VarLenFeature(tf.float32),
-        records.TOP: tf.io.FixedLenFeature([], tf.string, default_value=""),
+        PROBABILITIES: tf.io.VarLenFeature(tf.float32),
+        TOP: tf.io.FixedLenFeature([], tf.string, default_value=""),
     }
     arrays = [np.zeros([0, num_classes], np.float32)]
     for batch in tf.data.TFRecordDataset(path).batch(1024).map(lambda batch: tf.io.parse_example(batch, features)):
-        sparse = batch[records.TOP].numpy().tolist()
+        sparse = batch[TOP].numpy().tolist()
         if sparse[0]:
             rows = np.frombuffer(b"".join(sparse), np.uint8).reshape(len(sparse), -1)
             arrays.append(soft_labels.spread(rows, num_classes))
         else:
-            arrays.append(tf.sparse.to_dense(batch[records.PROBABILITIES]).numpy())
+            arrays.append(tf.sparse.to_dense(batch[PROBABILITIES]).numpy())
     return np.concatenate(arrays)
 
 

@@ -1,6 +1,6 @@
-"""The report's plots. Each function takes plain numbers (see `numbers.py`) and returns a PNG's bytes.
+"""The plots of the report. Each function takes plain numbers (see `numbers.py`) and returns the bytes of a PNG.
 
-Drawn 9 inches wide at 150 dots an inch: sharp at twice the density of a README column (about 900 pixels).
+A plot is 9 inches wide at 150 dots an inch, so it is sharp at twice the density of a README column (about 900 pixels).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The report of an `iterate` run: report.md, results.json and plots, written from the files that its stages left."""
+"""Writes the report of an `iterate` run (report.md, results.json, plots) from the files that its stages left."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from data import records
 from reporting import numbers, plots, samples
+from runtime.files import whole_file, write_text
 
 REPORT_DIR = "report"
 # A table of more classes than this shows only the worst.
@@ -55,12 +55,12 @@ def write_report(
     tf.io.gfile.makedirs(report_dir)
     for name, png in pictures.items():
         with (
-            records.whole_file(os.path.join(report_dir, name)) as temporary,
+            whole_file(os.path.join(report_dir, name)) as temporary,
             tf.io.gfile.GFile(temporary, "wb") as file,
         ):
             file.write(png)
-    records.write_text(os.path.join(report_dir, "results.json"), json.dumps(results, indent=1, sort_keys=True) + "\n")
-    records.write_text(os.path.join(report_dir, "report.md"), markdown(results, set(pictures), command))
+    write_text(os.path.join(report_dir, "results.json"), json.dumps(results, indent=1, sort_keys=True) + "\n")
+    write_text(os.path.join(report_dir, "report.md"), markdown(results, set(pictures), command))
     return results
 
 

@@ -1,4 +1,4 @@
-"""A few pseudo-labeled images of every class, picked from the balanced shards, to look at."""
+"""Picks a few pseudo-labeled images of each class from the balanced shards, to look at."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from data import records
+from data.records.examples import CONFIDENCE, IMAGE, LABEL
 
 MAX_CLASSES = 12
 PER_CLASS = 10
@@ -44,14 +44,14 @@ def pick(balanced_dir: str, labels: Sequence[int], seed: int = 0) -> dict[int, l
     # Keyed by the image, because balancing writes some images several times.
     found: dict[int, dict[bytes, float]] = {label: {} for label in shown}
     features = {
-        records.IMAGE: tf.io.FixedLenFeature([], tf.string),
-        records.LABEL: tf.io.FixedLenFeature([], tf.int64),
-        records.CONFIDENCE: tf.io.FixedLenFeature([], tf.float32),
+        IMAGE: tf.io.FixedLenFeature([], tf.string),
+        LABEL: tf.io.FixedLenFeature([], tf.int64),
+        CONFIDENCE: tf.io.FixedLenFeature([], tf.float32),
     }
     shuffled = [paths[index] for index in generator.permutation(len(paths))]
     batches = tf.data.TFRecordDataset(shuffled).take(MAX_RECORDS).batch(256)
     for batch in batches.map(lambda batch: tf.io.parse_example(batch, features)).as_numpy_iterator():
-        for image, label, confidence in zip(batch[records.IMAGE], batch[records.LABEL], batch[records.CONFIDENCE]):
+        for image, label, confidence in zip(batch[IMAGE], batch[LABEL], batch[CONFIDENCE]):
             if label in found and len(found[label]) < MAX_CANDIDATES:
                 found[int(label)][image] = float(confidence)
     picked = {}

@@ -14,9 +14,9 @@ import pytest
 from absl import flags as absl_flags
 
 import main
-from data import records
-from errors import UserError
 from flags import definitions
+from runtime.errors import UserError
+from runtime.files import whole_file
 from tests.flags.parsing import ROOT, parsed
 
 
@@ -88,7 +88,7 @@ def test_memory_is_seen_to_before_tensorflow_is_imported(monkeypatch):
     monkeypatch.setattr(main.startup, "quieten", lambda: None)
     monkeypatch.setattr(main.startup, "reuse_memory", lambda: order.append("memory"))
     assert main.main(["main.py"]) == 0
-    assert order == ["memory", "data.prepare"]
+    assert order == ["memory", "data.prepare.run"]
 
 
 @pytest.mark.parametrize("mode", definitions.MODES)
@@ -146,7 +146,7 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys):
 
 def test_sigterm_is_one_line_and_leaves_nothing_half_written(monkeypatch, capsys, tmp_path):
     def be_ended(config):
-        with records.whole_file(str(tmp_path / "shard")) as temporary:
+        with whole_file(str(tmp_path / "shard")) as temporary:
             open(temporary, "w").close()
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)

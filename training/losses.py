@@ -1,4 +1,4 @@
-"""The two losses and the weight decay (RELEASE section 5; paper section 2, equation 2)."""
+"""The two losses and the weight decay (docs/release.md, section 5; paper section 2, equation 2)."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from data import records
-from errors import UserError
+from runtime.errors import UserError
+from runtime.files import write_text
 
 METRICS_FILE = "metrics.jsonl"
 EVALUATIONS_FILE = "evaluations.jsonl"
@@ -43,7 +43,7 @@ class MetricsLog:
         """Brings the files up to date; called with every checkpoint, so that both tell of the same steps."""
         for name, lines in self._lines.items():
             if lines:
-                records.write_text(self._paths[name], "\n".join(lines) + "\n")
+                write_text(self._paths[name], "\n".join(lines) + "\n")
         self._train.flush()
         self._eval.flush()
 

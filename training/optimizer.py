@@ -1,9 +1,9 @@
-"""RMSProp as the release had it, and the one place where a step changes variables (RELEASE section 6)."""
+"""RMSProp as the release had it, and the one place where a step changes variables (docs/release.md, section 6)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Union
 
 import tensorflow as tf
 
@@ -47,36 +47,16 @@ def apply_update(
             means = zip(statistics, [variable for _, variable in moving])
             gradients = extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, list(sums))
             statistics = extended.batch_reduce_to(tf.distribute.ReduceOp.MEAN, list(means)) if moving else []
-        numbers = _Numbers(
-            rate=rate,
-            to_statistic=tf.constant(1.0 - BATCH_NORM_MOMENTUM),
-            to_average=1.0 - averaging_decay(state.step + 1, maximum_average_decay),
-            decay=tf.constant(DECAY),
-            momentum=tf.constant(MOMENTUM),
-            epsilon=tf.constant(EPSILON),
-            weight_decay=tf.constant(weight_decay),
-        )
+        to_average = 1.0 - averaging_decay(state.step + 1, maximum_average_decay)
         for (name, variable), gradient in zip(trainable, gradients):
             slots = (state.squares[name], state.momenta[name], state.averages[name])
-            args = (*slots, gradient, numbers, weight_decay != 0.0 and decays(name))
+            args = (*slots, gradient, rate, to_average, weight_decay if decays(name) else 0.0)
             extended.update(variable, _update_weight, args=args, group=False)
         for (name, variable), value in zip(moving, statistics):
-            extended.update(variable, _update_statistic, args=(state.averages[name], value, numbers), group=False)
+            extended.update(variable, _update_statistic, args=(state.averages[name], value, to_average), group=False)
         extended.update(state.step, lambda step: step.assign_add(1), group=False)
 
     tf.distribute.get_replica_context().merge_call(update, args=(list(gradients), list(statistics), learning_rate))
-
-
-class _Numbers(NamedTuple):
-    """Float32 scalars of one update, the same for all variables: a constant for each would be a quarter of the graph."""
-
-    rate: tf.Tensor
-    to_statistic: tf.Tensor
-    to_average: tf.Tensor
-    decay: tf.Tensor
-    momentum: tf.Tensor
-    epsilon: tf.Tensor
-    weight_decay: tf.Tensor
 
 
 def _update_weight(
@@ -85,36 +65,30 @@ def _update_weight(
     momentum: tf.Variable,
     average: tf.Variable,
     gradient: tf.Tensor,
-    numbers: _Numbers,
-    decayed: bool,
+    rate: tf.Tensor,
+    to_average: tf.Tensor,
+    weight_decay: float,
 ) -> None:
-    if decayed:
-        decay = tf.raw_ops.Mul(x=numbers.weight_decay, y=_value(variable))
-        gradient = tf.raw_ops.AddV2(x=gradient, y=decay)
+    if weight_decay:
+        gradient += weight_decay * variable
     tf.raw_ops.ResourceApplyRMSProp(
         var=variable.handle,
         ms=squares.handle,
         mom=momentum.handle,
-        lr=numbers.rate,
-        rho=numbers.decay,
-        momentum=numbers.momentum,
-        epsilon=numbers.epsilon,
+        lr=rate,
+        rho=DECAY,
+        momentum=MOMENTUM,
+        epsilon=EPSILON,
         grad=gradient,
     )
-    _move(average, numbers.to_average, _value(variable))
+    _move(average, to_average, variable)
 
 
-def _update_statistic(variable: tf.Variable, average: tf.Variable, value: tf.Tensor, numbers: _Numbers) -> None:
-    _move(variable, numbers.to_statistic, value)
-    _move(average, numbers.to_average, _value(variable))
+def _update_statistic(variable: tf.Variable, average: tf.Variable, value: tf.Tensor, to_average: tf.Tensor) -> None:
+    _move(variable, 1.0 - BATCH_NORM_MOMENTUM, value)
+    _move(average, to_average, variable)
 
 
-def _move(variable: tf.Variable, share: tf.Tensor, value: tf.Tensor) -> None:
-    """variable -= (variable - value) * share, in one operation fewer than `assign_sub` takes."""
-    difference = tf.raw_ops.Sub(x=_value(variable), y=value)
-    tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=share, delta=difference)
-
-
-def _value(variable: tf.Variable) -> tf.Tensor:
-    """What the variable holds now, in half of the operations that `read_value` takes."""
-    return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
+def _move(variable: tf.Variable, share: Union[float, tf.Tensor], value: Union[tf.Tensor, tf.Variable]) -> None:
+    """Takes the variable a share of the way to `value`."""
+    variable.assign_sub((variable - value) * share, read_value=False)

@@ -1,4 +1,4 @@
-"""The learning rate of a step and the decay of the averages (RELEASE section 6)."""
+"""The learning rate of a step and the decay of the averages (docs/release.md, section 6)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Union
 
 import tensorflow as tf
 
-from flags.config import OptimizerConfig
+from training.config import OptimizerConfig
 
 WARMUP_EPOCHS = 5
 DECAY_EPOCHS = 2.4

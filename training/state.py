@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from checkpoints.names import AVERAGE_SUFFIX, MOMENTUM_SUFFIX, SQUARES_SUFFIX, STEP_NAME
 from efficientnet.model import EfficientNet
-
-AVERAGE_SUFFIX = "/ExponentialMovingAverage"
-SQUARES_SUFFIX = "/RMSProp"
-MOMENTUM_SUFFIX = "/RMSProp_1"
-STEP_NAME = "global_step"
 
 
 class TrainingState:
@@ -20,7 +16,7 @@ class TrainingState:
       step: int64 scalar, updates done.
       squares, momenta: RMSProp's slots by the name of their trainable variable; squares start at one.
       averages: moving averages by the name of their variable: every trainable one and every batch-norm statistic that
-        moves. A variable that is frozen has none (RELEASE section 2).
+        moves. A variable that is frozen has none (docs/release.md, section 2).
     """
 
     def __init__(self, model: EfficientNet):

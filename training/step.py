@@ -7,10 +7,10 @@ from typing import Optional
 
 import tensorflow as tf
 
-from efficientnet.layers import ForwardPass
+from efficientnet.forward_pass import ForwardPass
 from efficientnet.model import EfficientNet
-from flags.config import OptimizerConfig
 from training import losses
+from training.config import OptimizerConfig
 from training.optimizer import apply_update
 from training.schedule import learning_rate
 from training.state import TrainingState
@@ -73,7 +73,7 @@ class TrainingStep:
         return names + ([UNLABELED_LOSS] if self.config.unlabel_ratio else [])
 
     def __call__(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """Takes one step on this replica's share of a batch (see `data.streams.training_stream`).
+        """Takes one step on this replica's share of a batch (see `data.streams.training`).
 
         Returns:
           float32 scalars of this replica: data_loss, loss (with weight decay), learning_rate, with labeled images

@@ -11,26 +11,36 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from data import records, streams
-from data.unreadable import Unreadable
-from efficientnet.cpu_inference import MANY_IMAGES
+from checkpoints import description, writing
+from checkpoints.names import STEP_NAME
+from checkpoints.reading import Reader, load_weights
+from data.fast import Fast
+from data.records.shards import find_shards
+from data.streams import faults
+from data.streams.evaluation import count_labels, evaluation_stream
+from data.streams.reading import count_up_to, unreadable_records
+from data.streams.segments import CACHE_LIMIT, Segments
+from data.streams.training import training_files, training_stream
+from data.streams.unreadable import Unreadable
 from efficientnet.model import EfficientNet
-from errors import UserError
 from evaluation.accuracy import Evaluator
-from flags.config import TrainConfig
-from reporting.progress import progress
-from training import checkpoints, preemption, profiling
+from runtime import devices as strategies
+from runtime import signals
+from runtime.errors import UserError
+from runtime.files import remove_unfinished, write_faults, write_text
+from runtime.progress import progress
+from training import batch_norm_groups, profiling, saving
 from training import loop as loops
 from training import step as training_step
-from training import strategy as strategies
+from training.config import TrainConfig
 from training.metrics import MetricsLog
-from training.state import STEP_NAME, TrainingState
+from training.state import TrainingState
 from training.step import TrainingStep
 
 EVALUATION_FILE = "evaluation.json"
 
 
-def run(config: TrainConfig) -> Optional[dict[str, Any]]:
+def run(config: TrainConfig, fast: Fast = Fast()) -> Optional[dict[str, Any]]:
     """Trains and evaluates as `config` says; continues from the model_dir's newest checkpoint.
 
     Returns:
@@ -41,7 +51,7 @@ def run(config: TrainConfig) -> Optional[dict[str, Any]]:
     """
     strategy = strategies.make_strategy(config.device)
     with strategy.scope():
-        trainer = Trainer(config, strategy)
+        trainer = Trainer(config, strategy, fast)
     if config.train:
         trainer.train()
     elif config.evaluate:
@@ -52,12 +62,13 @@ def run(config: TrainConfig) -> Optional[dict[str, Any]]:
 class Trainer:
     """One network's training on one strategy. Make it inside the strategy's scope."""
 
-    def __init__(self, config: TrainConfig, strategy: tf.distribute.Strategy):
+    def __init__(self, config: TrainConfig, strategy: tf.distribute.Strategy, fast: Fast = Fast()):
         self.config = config
+        self.fast = fast
         self.strategy = strategy
         self.chief = strategies.is_chief(strategy)
         self.bfloat16 = strategies.uses_bfloat16(config.device, strategy)
-        self.model = EfficientNet(config.model, seed=config.data.seed, bfloat16=self.bfloat16)
+        self.model = EfficientNet(config.model, seed=config.data.seed, bfloat16=self.bfloat16, ops=fast.training())
         self.state = TrainingState(self.model)
         self._skipped: list[Unreadable] = []
         self._results_dir = config.model_dir
@@ -72,11 +83,11 @@ class Trainer:
         if not config.train:
             self._load_to_evaluate()
             return
-        newest = checkpoints.latest(config.model_dir)
+        newest = writing.latest(config.model_dir)
         if newest:
-            checkpoints.restore(self.state, newest)
+            saving.restore(self.state, newest)
         elif config.init_path:
-            checkpoints.load_weights(
+            load_weights(
                 self.model,
                 config.init_path,
                 "init_model_path",
@@ -88,9 +99,9 @@ class Trainer:
     def _load_to_evaluate(self) -> None:
         """Any checkpoint will do, a released one too: only the weights that are evaluated are read."""
         config = self.config
-        prefix = checkpoints.load_weights(self.model, config.model_dir, "model_dir", use_averages=config.use_averages)
+        prefix = load_weights(self.model, config.model_dir, "model_dir", use_averages=config.use_averages)
         self.state.restart_from_weights()
-        reader = checkpoints.Reader(prefix, "model_dir")
+        reader = Reader(prefix, "model_dir")
         if STEP_NAME in reader.shapes:
             self.state.step.assign(reader.tensor(STEP_NAME))
         self._results_dir = os.path.dirname(prefix)
@@ -112,21 +123,21 @@ class Trainer:
             return
         optimizer = self._count_train_images()
         if self.chief:
-            with records.writing(config.model_dir, "model_dir"):
-                records.remove_unfinished(config.model_dir)
+            with write_faults(config.model_dir, "model_dir"):
+                remove_unfinished(config.model_dir)
                 if self.step:
-                    checkpoints.check_classes(config.model_dir, config.data.task)
-                checkpoints.write_description(
+                    description.check_classes(config.model_dir, config.data.task)
+                description.write_description(
                     config.model_dir, config.model, config.data.image_size, config.data.task.to_json()
                 )
-        with records.writing(config.model_dir, "model_dir"):
+        with write_faults(config.model_dir, "model_dir"):
             log = MetricsLog(config.model_dir, self.step) if self.chief else None
         loop = self._compile(optimizer)
         iterator = iter(self._distribute())
-        labeled_files, unlabeled_files = streams.training_files(config.data, config.teacher is not None)
+        labeled_files, unlabeled_files = training_files(config.data, config.teacher is not None)
         files = [*labeled_files, *unlabeled_files]
         with (
-            preemption.deferred() as signal,
+            signals.deferred() as signal,
             progress(config.title, total=last, unit="steps", initial=self.step) as bar,
             profiling.profile(config.model_dir, config.profile_steps if self.chief else None) as profile,
         ):
@@ -135,12 +146,12 @@ class Trainer:
                 try:
                     metrics = {name: float(value) for name, value in loop(iterator, tf.constant(count)).items()}
                 except tf.errors.OpError as error:
-                    raise strategies.lost_worker(error) or streams.explain(error, files) from error
+                    raise strategies.lost_worker(error) or faults.explain(error, files) from error
                 self._check_finite(metrics)
                 profile(self.step)
                 bar.update(count, loss=metrics[training_step.LOSS])
                 if log:
-                    with records.writing(config.model_dir, "model_dir"):
+                    with write_faults(config.model_dir, "model_dir"):
                         log.add(self.step, metrics)
                 self._boundary(last, log)
                 if signal.requested and self.step < last:
@@ -150,7 +161,7 @@ class Trainer:
         if log:
             self._save(log)
         print(f"{self.config.title}: SIGTERM at step {self.step}, saved; the same command continues")
-        raise SystemExit(preemption.EXIT_CODE)
+        raise SystemExit(signals.EXIT_CODE)
 
     def _boundary(self, last: int, log: Optional[MetricsLog]) -> None:
         config, step = self.config, self.step
@@ -162,9 +173,9 @@ class Trainer:
             self._save(log)
 
     def _save(self, log: MetricsLog) -> None:
-        with records.writing(self.config.model_dir, "model_dir"):
+        with write_faults(self.config.model_dir, "model_dir"):
             log.write()
-        checkpoints.save(self.config.model_dir, self.state, self.config.keep_checkpoint_max)
+        saving.save(self.config.model_dir, self.state, self.config.keep_checkpoint_max)
 
     def _chunks(self, last: int) -> Iterator[int]:
         """How many steps to take at a time: never across a log line, a checkpoint, an evaluation or an edge of a profile."""
@@ -179,7 +190,7 @@ class Trainer:
     def _check_finite(self, metrics: dict[str, float]) -> None:
         if math.isfinite(metrics[training_step.LOSS]):
             return
-        newest = checkpoints.latest(self.config.model_dir)
+        newest = writing.latest(self.config.model_dir)
         raise UserError(
             f"{self.config.title}: the loss is {metrics[training_step.LOSS]} at step {self.step}; nothing of it was saved "
             f"(the newest checkpoint is {newest or 'none'}): lower --base_learning_rate or look at the data"
@@ -188,12 +199,12 @@ class Trainer:
     def _count_train_images(self) -> Any:
         """The optimiser's config with the number of labeled images filled in; checks that no class is empty."""
         config = self.config
-        files, unlabeled = streams.training_files(config.data, config.teacher is not None)
-        self._skipped = streams.unreadable_records(files + unlabeled, config.data.skip_corrupt_records)
+        files, unlabeled = training_files(config.data, config.teacher is not None)
+        self._skipped = unreadable_records(files + unlabeled, config.data.skip_corrupt_records)
         known = config.optimizer.num_train_images
-        if sum(tf.io.gfile.stat(path).length for path in files) > streams.CACHE_LIMIT and known:
+        if sum(tf.io.gfile.stat(path).length for path in files) > CACHE_LIMIT and known:
             return config.optimizer
-        counts = streams.count_labels(files, config.data.task.num_classes, self._skipped)
+        counts = count_labels(files, config.data.task.num_classes, self._skipped)
         empty = [label for label, count in enumerate(counts) if not count]
         if empty:
             names = config.data.task.class_names
@@ -218,10 +229,10 @@ class Trainer:
     def _distribute(self) -> Any:
         config = self.config
         labeled, unlabeled = self._batch_sizes()
-        segments = streams.Segments(self.step, config.save_checkpoints_steps)
+        segments = Segments(self.step, config.save_checkpoints_steps)
 
         def make(context: Optional[tf.distribute.InputContext]) -> tf.data.Dataset:
-            return streams.training_stream(
+            return training_stream(
                 config.data,
                 labeled,
                 unlabeled,
@@ -230,6 +241,7 @@ class Trainer:
                 strategies.pipeline_of(context),
                 online_teacher=config.teacher is not None,
                 skipped=self._skipped,
+                augmenter=self.fast.augmenter,
             )
 
         return self.strategy.distribute_datasets_from_function(make)
@@ -239,13 +251,13 @@ class Trainer:
         config, strategy = self.config, self.strategy
         with strategy.scope():
             teacher = self._teacher()
-            group = strategies.group_size(config.device.num_shards_per_group, strategy.num_replicas_in_sync)
+            group = batch_norm_groups.group_size(config.device.num_shards_per_group, strategy.num_replicas_in_sync)
             step = TrainingStep(
                 self.state,
                 optimizer,
                 seed=config.data.seed,
                 teacher=teacher,
-                cross_replica_mean=strategies.cross_replica_mean(strategy, group),
+                cross_replica_mean=batch_norm_groups.cross_replica_mean(strategy, group),
                 rematerialise=config.rematerialise,
                 unlabeled_dropout=config.unlabeled_dropout,
                 unlabeled_stochastic_depth=config.unlabeled_stochastic_depth,
@@ -265,9 +277,10 @@ class Trainer:
         config = self.config
         if config.teacher is None:
             return None
-        teacher = EfficientNet(config.teacher, bfloat16=self.bfloat16)
+        ops = self.fast.inference(lambda enough: enough)
+        teacher = EfficientNet(config.teacher, bfloat16=self.bfloat16, ops=ops)
         teacher.trainable = False
-        checkpoints.load_weights(teacher, config.teacher_path, "teacher_model_path", use_averages=config.use_averages)
+        load_weights(teacher, config.teacher_path, "teacher_model_path", use_averages=config.use_averages)
         return teacher
 
     # --- evaluation -----------------------------------------------------------------------------------------------
@@ -275,15 +288,15 @@ class Trainer:
     def evaluate(self) -> dict[str, Any]:
         """Accuracy of the averages (or of the raw weights) on the evaluation split; writes evaluation.json."""
         config = self.config
-        files = records.find_shards(config.data.label_data_dir, f"{config.eval_split}-?????-of-?????", "label_data_dir")
+        files = find_shards(config.data.label_data_dir, f"{config.eval_split}-?????-of-?????", "label_data_dir")
         model, evaluator = self._evaluation_model(files)
         if config.use_averages:
             self.state.copy_averages_to(model)
-        skipped = streams.unreadable_records(files, config.data.skip_corrupt_records)
+        skipped = unreadable_records(files, config.data.skip_corrupt_records)
         replicas = self.strategy.num_replicas_in_sync
 
         def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            return streams.evaluation_stream(
+            return evaluation_stream(
                 files,
                 config.data.task.num_classes,
                 config.data.image_size,
@@ -299,7 +312,7 @@ class Trainer:
         try:
             result = evaluator(batches)
         except tf.errors.OpError as error:
-            raise streams.explain(error, files) from error
+            raise faults.explain(error, files) from error
         if not result["num_images"]:
             raise UserError(
                 f"--eval_split: the shards of {config.eval_split!r} hold no image, from {files[0]} on; prepare the data again"
@@ -311,17 +324,17 @@ class Trainer:
         )
         if self.chief:
             path = os.path.join(self._results_dir, EVALUATION_FILE)
-            with records.writing(path, "model_dir"):
-                records.write_text(path, json.dumps(result, indent=1, sort_keys=True) + "\n")
+            with write_faults(path, "model_dir"):
+                write_text(path, json.dumps(result, indent=1, sort_keys=True) + "\n")
         return result
 
     def _evaluation_model(self, files: list[str]) -> tuple[EfficientNet, Evaluator]:
         if self._evaluation is None:
-            images = min(streams.count_up_to(MANY_IMAGES, files), self.config.num_eval_images or MANY_IMAGES)
             with self.strategy.scope():
                 model = self.model
                 if self.config.use_averages:
-                    model = EfficientNet(self.config.model, bfloat16=self.bfloat16)
-                model.expect_inference_of(images)
+                    limit = self.config.num_eval_images
+                    ops = self.fast.inference(lambda enough: min(count_up_to(enough, files), limit or enough))
+                    model = EfficientNet(self.config.model, bfloat16=self.bfloat16, ops=ops)
                 self._evaluation = (model, Evaluator(model, self.strategy))
         return self._evaluation

@@ -1,4 +1,4 @@
-"""Where the files lie inside a tar archive, and in the tar archives inside it: nothing is unpacked."""
+"""Lists the files inside a tar archive, and inside the tar archives in it, without unpacking anything."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, Optional
 
-from errors import UserError
+from runtime.errors import UserError
 
 BLOCK = 512
 

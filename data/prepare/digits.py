@@ -1,8 +1,8 @@
-"""`digits`: the 1,797 real handwritten digits (UCI, 8 x 8 pixels) that scikit-learn carries; nothing is downloaded.
+"""`digits`: the 1,797 real handwritten digits (UCI, 8 x 8 pixels) that come with scikit-learn; nothing is downloaded.
 
-They are enlarged to 12 x 12, because an EfficientNet halves its input again and again, inside a black border: training moves
-an image by up to 4 pixels and fills what comes in with its reflection, which would put strokes of a second digit beside one
-that reaches the edge.
+They are enlarged to 12 x 12, because an EfficientNet halves its input several times, and get a black border. Training shifts an
+image by up to 4 pixels and fills the gap with a reflection. Without the border, a digit that reaches the edge would be
+mirrored there, and parts of a second digit would appear.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from data import records
 from data.prepare import shards
+from data.records.examples import labeled_example, shard_name, unlabeled_example
 from data.tasks import TASK_FILE, TASKS
-from errors import UserError
+from runtime.errors import UserError
+from runtime.files import write_text
 
 if TYPE_CHECKING:
-    from flags.config import PrepareConfig
+    from data.prepare.config import PrepareConfig
 
 TASK = TASKS["digits"]
 PIXELS = 16
@@ -53,10 +54,10 @@ def write(config: PrepareConfig) -> dict[str, int]:
     encoded = [encode_png(image) for image in images]
 
     def labeled(index: int) -> bytes:
-        return records.labeled_example(encoded[index], int(labels[index]) + 1)
+        return labeled_example(encoded[index], int(labels[index]) + 1)
 
     def unlabeled(index: int) -> bytes:
-        return records.unlabeled_example(encoded[index])
+        return unlabeled_example(encoded[index])
 
     # Mixed, so that a reader that stops early does not see one class alone.
     training = np.random.default_rng((config.seed, 1)).permutation(parts.labeled)
@@ -67,15 +68,15 @@ def write(config: PrepareConfig) -> dict[str, int]:
     )
 
     truth = {
-        records.shard_name("train", shard, config.num_shards): listed
+        shard_name("train", shard, config.num_shards): listed
         for shard, listed in enumerate(shards.spread(labels[parts.unlabeled].tolist(), config.num_shards))
     }
-    records.write_text(os.path.join(config.data_dir, "unlabeled", "labels_for_report.json"), json.dumps(truth) + "\n")
+    write_text(os.path.join(config.data_dir, "unlabeled", "labels_for_report.json"), json.dumps(truth) + "\n")
     task = dataclasses.replace(
         TASK,
         num_images={"train": len(parts.labeled), "unlabeled": len(parts.unlabeled), "test": len(parts.test)},
     )
-    records.write_text(os.path.join(config.data_dir, TASK_FILE), json.dumps(task.to_json(), indent=2) + "\n")
+    write_text(os.path.join(config.data_dir, TASK_FILE), json.dumps(task.to_json(), indent=2) + "\n")
     return written
 
 

@@ -1,15 +1,14 @@
-"""Fetching one file over HTTP: with progress, going on after a break, under its final name only when whole."""
+"""Fetches one file over HTTP: shows progress, continues after a break, and gives the file its name only when it is whole."""
 
 from __future__ import annotations
 
 import http.client
 import os
-import urllib.error
 import urllib.request
 from typing import Optional
 
-from errors import UserError
-from reporting.progress import progress
+from runtime.errors import UserError
+from runtime.progress import progress
 
 BLOCK = 1 << 20
 SECONDS = 60

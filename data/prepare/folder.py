@@ -1,13 +1,13 @@
 """`folder`: anyone's images, without a line of code.
 
-source_dir/labeled/<class>/...   images with a known class; the class's name is the folder's
-source_dir/unlabeled/...         images without one, in folders of any depth
+source_dir/labeled/<class>/...   images with a known class; the folder's name is the class
+source_dir/unlabeled/...         images without a class, in folders of any depth
 source_dir/test/<class>/...      held-out images; optional
 
-Classes are numbered in the order of their names. Files are recognised by their content; `images.py` says what becomes of
-them. Images whose longest side exceeds 2,048 pixels are scaled down to that. What cannot be used is listed in
-`data_dir/unreadable.txt` and left out. No test split is made of the labeled images unless `num_test_images` asks for one.
-Mean and standard deviation are those of the images that a training sees, labeled and unlabeled.
+Classes are numbered in the order of their names. The content of a file decides its format; `data/images/files.py` says what
+becomes of it. Images whose longer side exceeds 2,048 pixels are scaled down to that. What cannot be used is left out and listed
+in `data_dir/unreadable.txt`. Without source_dir/test there is no test split, unless `num_test_images` takes some of the labeled
+images. Mean and standard deviation are those of the training images, labeled and unlabeled.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from data import records
+from data.images.files import Item, Rules
 from data.prepare import listing
 from data.prepare.image_shards import UNREADABLE, Split, mean_and_std, remove_others, write_images, write_unreadable
-from data.prepare.images import Item, Rules
 from data.tasks import TASK_FILE, TASKS
-from errors import UserError
+from runtime.errors import UserError
+from runtime.files import write_text
 
 if TYPE_CHECKING:
-    from flags.config import PrepareConfig
+    from data.prepare.config import PrepareConfig
 
 SETTINGS = ("num_test_images", "num_shards", "seed")
 LABELED, UNLABELED, TEST = "labeled", "unlabeled", "test"
@@ -232,7 +232,7 @@ def _write_task(data_dir: str, classes: list[str], train: Split, test: Split, un
         class_names=tuple(classes),
     )
     text = json.dumps(task.to_json(), indent=2, ensure_ascii=False) + "\n"
-    records.write_text(os.path.join(data_dir, TASK_FILE), text)
+    write_text(os.path.join(data_dir, TASK_FILE), text)
 
 
 def _say(config: PrepareConfig, planned: Plan, left_out: int) -> None:

@@ -1,7 +1,7 @@
-"""Image files to shards, several processes at once, resumable shard by shard.
+"""Writes image files into shards, with several processes, and continues an interrupted run shard by shard.
 
-Beside each shard a part file, `prepare/<shard>.json` below the data_dir, says what went into it: an interrupted run goes on
-after the last part whose shard is whole and whose images are still the same.
+The part file of a shard, `prepare/<shard>.json` in the data_dir, says what went into it. A run that continues keeps every
+shard that is whole and whose images are the same.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-from data import records
-from data.prepare import images, listing, shards
-from data.prepare.images import Item, Loaded, Rules
-from data.prepare.parallel import Workers
-from errors import UserError
-from reporting.progress import Progress, progress
+from data.images import files
+from data.images.files import Item, Loaded, Rules
+from data.prepare import listing, shards
+from data.records.examples import labeled_example, shard_name, unlabeled_example
+from data.records.shards import count_records, write_shard
+from runtime.errors import UserError
+from runtime.files import write_text
+from runtime.progress import Progress, progress
+from runtime.workers import Workers
 
 PARTS = "prepare"
 UNREADABLE = "unreadable.txt"
@@ -104,20 +107,20 @@ def write_images(
     """
     written: dict[str, int] = {}
     parts = []
-    load = functools.partial(images.load, rules=rules)
+    load = functools.partial(files.load, rules=rules)
     with (
         progress(f"writing {prefix}", len(items), "images") as bar,
         Workers[Item, Loaded](load, 1 if len(items) < SERIAL_LIMIT else num_processes) as workers,
     ):
         for shard, shard_items in enumerate(shards.spread(items, num_shards)):
-            name = records.shard_name(prefix, shard, num_shards)
+            name = shard_name(prefix, shard, num_shards)
             digest = _digest(shard_items, rules, source_dir)
             part = _finished(data_dir, name, digest)
             if part is None:
                 part = Part(digest)
                 examples = _examples(shard_items, workers, part, source_dir, bar)
-                records.write_shard(os.path.join(data_dir, name), examples)
-                records.write_text(_part_file(data_dir, name), json.dumps(vars(part)) + "\n")
+                write_shard(os.path.join(data_dir, name), examples)
+                write_text(_part_file(data_dir, name), json.dumps(vars(part)) + "\n")
             else:
                 bar.update(len(shard_items))
             written[name] = part.records
@@ -136,9 +139,9 @@ def _examples(
             continue
         part.add(item, loaded)
         if item.label:
-            yield records.labeled_example(loaded.encoded, item.label)
+            yield labeled_example(loaded.encoded, item.label)
         else:
-            yield records.unlabeled_example(loaded.encoded)
+            yield unlabeled_example(loaded.encoded)
 
 
 def _relative(item: Item, source_dir: str) -> str:
@@ -168,7 +171,7 @@ def _finished(data_dir: str, name: str, digest: str) -> Optional[Part]:
     values["labels"] = Counter({int(label): count for label, count in values["labels"].items()})
     part = Part(**values)
     try:
-        whole = records.count_records(shard) == part.records
+        whole = count_records(shard) == part.records
     except UserError:
         whole = False
     return part if whole and part.digest == digest and not part.incomplete else None
@@ -190,7 +193,7 @@ def remove_others(data_dir: str, splits: Sequence[Split]) -> None:
 def write_unreadable(data_dir: str, splits: Sequence[Split]) -> int:
     """Writes `unreadable.txt`, a line `path<TAB>reason` for each image left out; returns their number."""
     lines = [f"{path}\t{reason}\n" for split in splits for path, reason in split.unreadable]
-    records.write_text(os.path.join(data_dir, UNREADABLE), "".join(lines))
+    write_text(os.path.join(data_dir, UNREADABLE), "".join(lines))
     return len(lines)
 
 

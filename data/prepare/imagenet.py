@@ -1,16 +1,18 @@
-"""`imagenet`: ILSVRC 2012 from the official archives or from class folders, to 1,024 and 128 shards (RELEASE section 10).
+"""`imagenet`: ILSVRC 2012, from the official archives or from class folders, in 1,024 and 128 shards.
 
-source_dir/ILSVRC2012_img_train.tar   a tar of images for each class;       or  source_dir/train/<class>/*
-source_dir/ILSVRC2012_img_val.tar     images, with one of the label files;  or  source_dir/validation/<class>/*  (or val/)
+The numbers are those of docs/release.md, section 10. Each line below is one way to give the files:
+
+source_dir/ILSVRC2012_img_train.tar   one tar of images for each class;     or  source_dir/train/<class>/*
+source_dir/ILSVRC2012_img_val.tar     images, and one of the label files;   or  source_dir/validation/<class>/*  (or val/)
   ILSVRC2012_devkit_t12.tar.gz                     the official development kit, or
-  imagenet_2012_validation_synset_labels.txt       a class a line, in the order of the images' names
+  imagenet_2012_validation_synset_labels.txt       one class a line, in the order of the images' names
 
-- Classes are numbered by their sorted names (n01440764, ...), as in the release's records and checkpoints.
-- An image is stored byte for byte where it is a JPEG in RGB or grey. The few others (CMYK; a PNG called .JPEG) become RGB
-  JPEGs. Size and orientation are left alone, as the published numbers were measured.
-- Archives are read in place: nothing is unpacked. Training images are in random order, which --seed fixes; that makes an
-  archive's reads random, too, so it should lie on a solid-state disk.
-- An interrupted run goes on with the first shard that is not finished.
+- Classes are numbered in the order of their names (n01440764, ...), as in the release's records and checkpoints.
+- A JPEG in RGB or grey is stored byte for byte. The few others (CMYK; a PNG called .JPEG) become RGB JPEGs. Size and orientation
+  stay as they are, because the published numbers were measured so.
+- Archives are read in place; nothing is unpacked. Training images are in random order, fixed by --seed, so an archive is read
+  at random places: keep it on a solid-state disk.
+- An interrupted run continues with the first shard that is not finished.
 """
 
 from __future__ import annotations
@@ -24,16 +26,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data import records
+from data.images.files import Item, Rules
 from data.prepare import archives, listing
 from data.prepare.image_shards import UNREADABLE, Split, remove_others, write_images, write_unreadable
-from data.prepare.images import Item, Rules
 from data.tasks import TASK_FILE, TASKS
-from errors import UserError
-from reporting.progress import progress
+from runtime.errors import UserError
+from runtime.files import write_text
+from runtime.progress import progress
 
 if TYPE_CHECKING:
-    from flags.config import PrepareConfig
+    from data.prepare.config import PrepareConfig
 
 SETTINGS = ("seed",)
 TRAIN_TAR, VALIDATION_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
@@ -93,7 +95,7 @@ def write(config: PrepareConfig) -> dict[str, int]:
         num_images={name: split.num_images for name, split in splits.items()},
         class_names=tuple(classes),
     )
-    records.write_text(os.path.join(config.data_dir, TASK_FILE), json.dumps(task.to_json(), indent=2) + "\n")
+    write_text(os.path.join(config.data_dir, TASK_FILE), json.dumps(task.to_json(), indent=2) + "\n")
     return {**splits["train"].written, **splits["validation"].written}
 
 

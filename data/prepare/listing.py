@@ -1,4 +1,4 @@
-"""The user's folders: which files and which classes are in them."""
+"""Lists the user's folders: the files and the classes in them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 import unicodedata
 from collections.abc import Iterator
 
-from data.prepare.images import Item
-from errors import UserError
+from data.images.files import Item
+from runtime.errors import UserError
 
 IGNORED = ("thumbs.db", "desktop.ini", "__macosx")
 

@@ -1,8 +1,8 @@
-"""Reading one array of a MATLAB 5 file piece by piece: the SVHN files unpack to 1.6 GB, far more than a piece of them needs.
+"""Reads one array of a MATLAB 5 file piece by piece. The SVHN files unpack to 1.6 GB, far more than one piece needs.
 
-Format: MathWorks, "MAT-File Format". A 128-byte header, then elements: a tag (type and length, uint32 each) and that many
-bytes. An element of type 15 is another element, deflated; one of type 14 is an array: flags, dimensions, name and data, each
-an element of its own, padded to 8 bytes; data are column-major. MATLAB 7.3 files (HDF5) are another format.
+Format: MathWorks, "MAT-File Format". After a header of 128 bytes come elements: a tag (type and length, uint32 each) and that
+many bytes. An element of type 15 holds another element, deflated. One of type 14 is an array: flags, dimensions, name and data,
+each an element padded to 8 bytes; the data are column-major. MATLAB 7.3 files (HDF5) have another format.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from errors import UserError
+from runtime.errors import UserError
 
 MATRIX, COMPRESSED = 14, 15
 TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}

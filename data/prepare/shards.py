@@ -1,4 +1,4 @@
-"""What preparing any task needs: spreading items over shards, writing them with progress, checking what was written."""
+"""What preparing any task needs: spread items over shards, write them with progress, check what was written."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Callable, TypeVar
 
 import tensorflow as tf
 
-from data import records
-from errors import UserError
-from reporting.progress import Progress, progress
+from data.records.examples import shard_name
+from data.records.shards import count_records, write_shard
+from runtime.errors import UserError
+from runtime.progress import Progress, progress
 
 Item = TypeVar("Item")
 
@@ -44,12 +45,12 @@ def write_shards(
     written: dict[str, int] = {}
     with progress(f"writing {prefix}", len(items), "images") as bar:
         for shard, shard_items in enumerate(spread(items, num_shards)):
-            name = records.shard_name(prefix, shard, num_shards)
+            name = shard_name(prefix, shard, num_shards)
             path = os.path.join(data_dir, name)
             if _is_whole(path, len(shard_items)):
                 bar.update(len(shard_items))
             else:
-                records.write_shard(path, _counted(map(serialize, shard_items), bar))
+                write_shard(path, _counted(map(serialize, shard_items), bar))
             written[name] = len(shard_items)
     return written
 
@@ -75,7 +76,7 @@ def write_stream(
       count: how many there are.
     """
     limits = bounds(count, num_shards)
-    names = [records.shard_name(prefix, shard, num_shards) for shard in range(num_shards)]
+    names = [shard_name(prefix, shard, num_shards) for shard in range(num_shards)]
     sizes = [end - begin for begin, end in zip(limits, limits[1:])]
     done = 0
     while done < num_shards and _is_whole(os.path.join(data_dir, names[done]), sizes[done]):
@@ -84,7 +85,7 @@ def write_stream(
     with progress(f"writing {prefix}", count, "images", limits[done]) as bar:
         for name, size in list(zip(names, sizes))[done:]:
             examples = (serialize(item) for item in itertools.islice(items, size))
-            records.write_shard(os.path.join(data_dir, name), _counted(examples, bar))
+            write_shard(os.path.join(data_dir, name), _counted(examples, bar))
     return dict(zip(names, sizes))
 
 
@@ -95,7 +96,7 @@ def _counted(examples: Iterable[bytes], bar: Progress) -> Iterator[bytes]:
 
 
 def _is_whole(path: str, count: int) -> bool:
-    return tf.io.gfile.exists(path) and records.count_records(path) == count
+    return tf.io.gfile.exists(path) and count_records(path) == count
 
 
 def all_there(data_dir: str, names: Iterable[str]) -> bool:
@@ -111,7 +112,7 @@ def verify(data_dir: str, written: dict[str, int]) -> None:
     """
     for name, expected in written.items():
         path = os.path.join(data_dir, name)
-        count = records.count_records(path)
+        count = count_records(path)
         if count != expected:
             raise UserError(f"{path}: got {count} records, expected {expected}; remove the file and prepare again")
 

@@ -1,15 +1,17 @@
-"""`svhn`: Street View House Numbers, cropped digits (Netzer et al., 2011), from the official .mat files (RELEASE section 10).
+"""`svhn`: Street View House Numbers, cropped digits (Netzer et al., 2011), from the official .mat files.
+
+The numbers are those of docs/release.md, section 10. Each file becomes:
 
 source_dir/train_32x32.mat   labeled/train-*-of-00128 and labeled/dev-*-of-00064
 source_dir/test_32x32.mat    labeled/test-*-of-00064
 source_dir/extra_32x32.mat   unlabeled/extra-*-of-00128, with the true labels for the report alone
 
-- The training images are permuted by `numpy.random.RandomState(0)`, whatever --seed is, so that every run is compared on
-  the same images; the last 4,000 of them are `dev`. (RELEASE says "permuted with seed 0", not by which generator or from
-  which end.) `test` and `extra` keep their order.
-- Images are stored as PNG, though RELEASE section 7 says JPEG: at 32 pixels JPEG would add noise of its own to every digit.
-  TensorFlow's JPEG decoder reads PNG as well, so that the release's readers take these records, too.
-- Class index c is the digit c; the stored label, which is 1-based, is the digit + 1. (In the .mat files 10 stands for 0.)
+- `numpy.random.RandomState(0)` permutes the training images, whatever --seed is, so that all runs are compared on the same
+  images. The last 4,000 become `dev`. (The release permutes with seed 0; which generator and which end it uses is not known.)
+  `test` and `extra` keep their order.
+- Images are stored as PNG, although the release's records hold JPEG (docs/release.md, section 7): at 32 pixels JPEG would add
+  noise to every digit. TensorFlow's JPEG decoder reads PNG too, so the release's readers take these records.
+- Class c is the digit c. The stored label counts from 1, so it is the digit + 1. (In the .mat files 10 stands for 0.)
 """
 
 from __future__ import annotations
@@ -23,15 +25,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from data import records
+from data.images.files import to_png
 from data.prepare import download, matlab, shards
-from data.prepare.images import to_png
+from data.records.examples import labeled_example, shard_name, unlabeled_example
 from data.tasks import TASK_FILE, TASKS
-from errors import UserError
-from reporting.progress import progress
+from runtime.errors import UserError
+from runtime.files import write_text
+from runtime.progress import progress
 
 if TYPE_CHECKING:
-    from flags.config import PrepareConfig
+    from data.prepare.config import PrepareConfig
 
 SETTINGS: tuple[str, ...] = ()
 ADDRESS = "http://ufldl.stanford.edu/housenumbers/"
@@ -84,7 +87,7 @@ def write(config: PrepareConfig) -> dict[str, int]:
             "unlabeled": sources["extra"].count,
         },
     )
-    records.write_text(os.path.join(config.data_dir, TASK_FILE), json.dumps(task.to_json(), indent=2) + "\n")
+    write_text(os.path.join(config.data_dir, TASK_FILE), json.dumps(task.to_json(), indent=2) + "\n")
     return written
 
 
@@ -169,7 +172,7 @@ def _write_in_order(config: PrepareConfig, source: Source, prefix: str, num_shar
 
     def serialize(numbered: tuple[int, np.ndarray]) -> bytes:
         index, image = numbered
-        return _labeled(image, source.digits[index]) if is_labeled else records.unlabeled_example(_encoded(image))
+        return _labeled(image, source.digits[index]) if is_labeled else unlabeled_example(_encoded(image))
 
     return shards.write_stream(
         config.data_dir, prefix, lambda skip: enumerate(source.images(skip), skip), source.count, num_shards, serialize
@@ -177,7 +180,7 @@ def _write_in_order(config: PrepareConfig, source: Source, prefix: str, num_shar
 
 
 def _labeled(image: np.ndarray, digit: int) -> bytes:
-    return records.labeled_example(_encoded(image), int(digit) + 1)
+    return labeled_example(_encoded(image), int(digit) + 1)
 
 
 def _encoded(image: np.ndarray) -> bytes:
@@ -188,7 +191,7 @@ def _write_truth(config: PrepareConfig, source: Source) -> None:
     num_shards = NUM_SHARDS["extra"]
     bounds = shards.bounds(source.count, num_shards)
     truth = {
-        records.shard_name("extra", shard, num_shards): source.digits[bounds[shard] : bounds[shard + 1]].tolist()
+        shard_name("extra", shard, num_shards): source.digits[bounds[shard] : bounds[shard + 1]].tolist()
         for shard in range(num_shards)
     }
-    records.write_text(os.path.join(config.data_dir, "unlabeled", "labels_for_report.json"), json.dumps(truth) + "\n")
+    write_text(os.path.join(config.data_dir, "unlabeled", "labels_for_report.json"), json.dumps(truth) + "\n")

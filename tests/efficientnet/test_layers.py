@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet.layers import BatchNormalization, ForwardPass, StochasticDepth, dropout, dropped
+from efficientnet.forward_pass import ForwardPass
+from efficientnet.layers import BatchNormalization, StochasticDepth, dropout, dropped
 
 SAMPLES = 64
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet.layers import ForwardPass
+from efficientnet.forward_pass import ForwardPass
 from efficientnet.model import EfficientNet
 from tests.efficientnet.tiny import NUM_CLASSES, images, tiny
 

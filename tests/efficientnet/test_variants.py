@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from efficientnet.variants import VARIANTS, ModelConfig, round_channels
-from errors import UserError
+from runtime.errors import UserError
 from tests.golden.compare_tables import compare_variables
 
 REFERENCE = os.path.join(os.path.dirname(__file__), os.pardir, "golden", "variables.json.gz")
 
-# RELEASE section 1: pixels, dropout, trainable parameters, with batch-norm statistics; 1000 classes.
+# docs/release.md, section 1: pixels, dropout, trainable parameters, with batch-norm statistics; 1000 classes.
 TABLE = {
     "efficientnet-b0": (224, 0.2, 5_288_548, 5_330_564),
     "efficientnet-b1": (240, 0.2, 7_794_184, 7_856_232),

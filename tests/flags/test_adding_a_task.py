@@ -38,7 +38,7 @@ def test_every_command_builds_its_config(tmp_path, monkeypatch):
         config = BUILDERS[values.mode](values)
         modes.append(values.mode)
         if values.mode == "prepare":
-            from data.prepare import prepare
+            from data.prepare.run import prepare
 
             prepare(config)
     assert modes == ["iterate", "prepare", "train_and_eval", "predict", "balance", "train_and_eval", "classify"]

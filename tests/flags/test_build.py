@@ -7,12 +7,11 @@ import json
 
 import pytest
 
-from data.config import AugmentConfig
+from data.config import AugmentConfig, TeacherNoise
 from data.tasks import TASKS
 from efficientnet.variants import ModelConfig
-from errors import UserError
 from flags import build
-from flags.config import TeacherNoise
+from runtime.errors import UserError
 from tests.flags.parsing import describe, parsed
 
 IMAGENET = ("--label_data_dir=labeled", "--model_dir=model")

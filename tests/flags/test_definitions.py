@@ -12,7 +12,7 @@ from absl import flags
 from flags import definitions
 from tests.flags.parsing import ROOT, parsed
 
-# RELEASE section 11, in its order. augment_name: `v1` is the value that names RandAugment; the default names none, as
+# docs/release.md, section 11, in its order. augment_name: `v1` is the value that names RandAugment; the default names none, as
 # section 10's `none` for b0 and b1 shows.
 RELEASED = {
     "task_name": "imagenet",

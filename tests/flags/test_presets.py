@@ -61,7 +61,7 @@ def test_a_preset_says_how_to_run_it_and_what_comes_out(name):
     assert all(len(line) <= 130 for line in comment.splitlines())
 
 
-# What was published: the paper's tables and the release's (RELEASE section 10).
+# What was published: the paper's tables and the release's (docs/release.md, section 10).
 PUBLISHED = {
     **{
         f"imagenet_b{number}_teacher": each

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from errors import UserError
 from flags import remote
+from runtime.errors import UserError
 from tests.flags.parsing import parsed
 
 

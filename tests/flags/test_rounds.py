@@ -11,8 +11,8 @@ from PIL import Image
 
 from data.tasks import TASKS
 from efficientnet.variants import ModelConfig
-from errors import UserError
 from flags import rounds
+from runtime.errors import UserError
 from tests.flags.parsing import describe, parsed
 
 ITERATE = ("--mode=iterate", "--task_name=digits", "--work_dir=work")

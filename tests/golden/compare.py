@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from errors import UserError
+from runtime.errors import UserError
 from tests.golden.compare_corruptions import is_corruptions
 
 OK, DEVIATES, UNREADABLE = 0, 1, 2

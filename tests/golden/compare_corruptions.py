@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from errors import UserError
 from evaluation.robustness import blur, digital, weather
 from evaluation.robustness.constants import constants_of
 from evaluation.robustness.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, corrupt, picture_generator
 from evaluation.robustness.perturbations import PERTURBATIONS, perturb
+from runtime.errors import UserError
 from tests.golden.checks import Checks
 
 Arrays = Mapping[str, np.ndarray]

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from data import preprocessing, randaugment
-from errors import UserError
+from data.images import decoding
+from fast_cpu import randaugment
+from runtime.errors import UserError
 from tests.golden.checks import Checks
 
 PREPROCESS_TOLERANCE = 1e-3 * 255
@@ -71,7 +72,7 @@ def compare_preprocess(content: Mapping[str, np.ndarray]) -> dict[str, Any]:
         if len(parts) != 3 or not parts[2].isdigit() or f"jpeg/{parts[1]}" not in content:
             raise UserError(f"got the name {key!r}, expected eval/<file>/<size> with jpeg/<file> beside it")
         encoded = tf.constant(content[f"jpeg/{parts[1]}"].tobytes())
-        ours = preprocessing.evaluation_image(encoded, int(parts[2]), small_image_model=False).numpy()
+        ours = decoding.evaluation_image(encoded, int(parts[2]), small_image_model=False).numpy()
         checks.absolute("evaluation preprocessing", ours, expected, PREPROCESS_TOLERANCE, key)
         checked += 1
         same_shape = ours.shape == expected.shape

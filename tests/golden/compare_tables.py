@@ -9,8 +9,8 @@ from tensorflow.python.ops.resource_variable_ops import UninitializedVariable
 
 from efficientnet.model import EfficientNet
 from efficientnet.variants import VARIANTS, ModelConfig
-from flags.config import OptimizerConfig
 from tests.golden.checks import Checks
+from training.config import OptimizerConfig
 from training.schedule import learning_rate
 
 NUM_CLASSES = 1000

@@ -10,6 +10,7 @@ number), `init/<variable>`, `final/<variable>`, `history/<metric>` with one valu
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import tempfile
@@ -20,14 +21,17 @@ import numpy as np
 import tensorflow as tf
 from absl import flags as absl_flags
 
+from checkpoints import writing
+from checkpoints.names import AVERAGE_SUFFIX, STEP_NAME
+from checkpoints.reading import HEAD, load_weights
 from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
-from errors import UserError
 from flags import build, definitions
-from flags.config import TrainConfig
+from runtime.errors import UserError
 from tests.golden.checks import Checks
-from training import checkpoints
-from training.state import AVERAGE_SUFFIX, STEP_NAME, TrainingState
+from training import saving
+from training.config import TrainConfig
+from training.state import TrainingState
 from training.trainer import Trainer
 
 LOSS_TOLERANCE = 1e-4  # relative
@@ -64,9 +68,10 @@ def compare_trajectory(arrays: Arrays, folder: str) -> dict[str, Any]:
         if config.teacher:
             check_teacher(arrays, config, checks)
         replay(trainer, arrays, checks)
-    check_logits(arrays, config.model, checks)
+    inference = Inference(config.model, arrays["batch/0/image"])
+    check_logits(arrays, inference, checks)
     if os.path.exists(os.path.join(folder, "final.ckpt.index")):
-        check_import(arrays, config.model, os.path.join(folder, "final.ckpt"), checks)
+        check_import(arrays, inference, os.path.join(folder, "final.ckpt"), checks)
     return checks.report()
 
 
@@ -97,7 +102,7 @@ def train_config(arrays: Arrays, folder: str, scratch: str) -> TrainConfig:
 
 def _with_classes(config: TrainConfig, arrays: Arrays) -> TrainConfig:
     """The release let --num_label_classes override the task's number, ours refuses to: the classifier's width counts."""
-    bias = f"init/{config.model.name}/{checkpoints.HEAD}/bias"
+    bias = f"init/{config.model.name}/{HEAD}/bias"
     _require(arrays, [bias])
     count = int(arrays[bias].size)
     teacher = dataclasses.replace(config.teacher, num_classes=count) if config.teacher else None
@@ -106,7 +111,7 @@ def _with_classes(config: TrainConfig, arrays: Arrays) -> TrainConfig:
 
 def _teacher_checkpoint(arrays: Arrays, folder: str, scratch: str) -> str:
     prefix = os.path.join(folder, "teacher.ckpt")
-    if os.path.exists(prefix + checkpoints.INDEX_SUFFIX):
+    if os.path.exists(prefix + writing.INDEX_SUFFIX):
         return prefix
     weights = _teacher_weights(arrays)
     if not weights:
@@ -115,7 +120,7 @@ def _teacher_checkpoint(arrays: Arrays, folder: str, scratch: str) -> str:
         )
     prefix = os.path.join(scratch, "teacher.ckpt")
     averages = {name + AVERAGE_SUFFIX: value for name, value in weights.items()}
-    checkpoints.write(prefix, {**weights, **averages})
+    writing.write(prefix, {**weights, **averages})
     return prefix
 
 
@@ -150,7 +155,7 @@ def _assign(variable: tf.Variable, value: np.ndarray, name: str) -> None:
 
 
 def make_batches(arrays: Arrays, config: TrainConfig) -> Iterator[Any]:
-    """The file's batches in turn, for ever, in the form of `data.streams.training_stream`."""
+    """The file's batches in turn, for ever, in the form of `data.streams.training`."""
     count = _count_batches(arrays)
     batches = [_batch(arrays, index, config) for index in range(count)]
     stacked = tf.nest.map_structure(lambda *parts: np.stack(parts), *batches)
@@ -290,44 +295,63 @@ def compare_sampled(ours: Arrays, arrays: Arrays, checks: Checks) -> None:
         checks.absolute(_quantity(name), sample(ours[name]), arrays["sampled/values"][theirs[name]], tolerance, name)
 
 
-def check_logits(arrays: Arrays, model: ModelConfig, checks: Checks) -> None:
+class Inference:
+    """A network on a run's batch 0, traced once for whatever weights it is given in turn."""
+
+    def __init__(self, model: ModelConfig, images: np.ndarray):
+        self.model = model
+        self.images = tf.constant(images, tf.float32)
+
+    @functools.cached_property
+    def network(self) -> EfficientNet:
+        """The network whose weights count."""
+        return EfficientNet(self.model)
+
+    def logits(self) -> np.ndarray:
+        """Logits of the batch by the weights that the network has now: float32 [B, classes]."""
+        return self._traced(self.images).numpy()
+
+    @functools.cached_property
+    def _traced(self) -> Any:
+        # Called without a graph, each operation that XLA compiles would be traced anew for each of its shapes.
+        return tf.function(self.network, autograph=False).get_concrete_function(self.images)
+
+
+def check_logits(arrays: Arrays, inference: Inference, checks: Checks) -> None:
     """Inference on batch 0 with the file's final weights and averages."""
     weights = {name[len("final/") :]: value for name, value in arrays.items() if name.startswith("final/")}
     if not weights:
         return
     for quantity, suffix in (("raw_logits", ""), ("ema_logits", AVERAGE_SUFFIX)):
-        network = EfficientNet(model)
-        for name, variable in network.named_variables().items():
+        for name, variable in inference.network.named_variables().items():
             _assign(variable, weights.get(name + suffix, weights[name]), name)
-        _check_logits(quantity, network, arrays, checks, "weights of the file")
+        _check_logits(quantity, inference, arrays, checks, "weights of the file")
 
 
-def _check_logits(quantity: str, network: EfficientNet, arrays: Arrays, checks: Checks, where: str) -> None:
+def _check_logits(quantity: str, inference: Inference, arrays: Arrays, checks: Checks, where: str) -> None:
     expected = arrays.get(f"eval/{quantity}")
     if expected is not None:
-        logits = network(arrays["batch/0/image"].astype(np.float32)).numpy()
-        checks.absolute(quantity, logits, expected, LOGITS_TOLERANCE, where)
+        checks.absolute(quantity, inference.logits(), expected, LOGITS_TOLERANCE, where)
 
 
-def check_import(arrays: Arrays, model: ModelConfig, prefix: str, checks: Checks) -> None:
+def check_import(arrays: Arrays, inference: Inference, prefix: str, checks: Checks) -> None:
     """Reads the release's final checkpoint by `restore` and by `load_weights`: bit for bit, and its logits."""
-    state = TrainingState(EfficientNet(model))
-    checkpoints.restore(state, prefix)
+    state = TrainingState(EfficientNet(inference.model))
+    saving.restore(state, prefix)
     for name, variable in state.named_variables().items():
         if f"final/{name}" in arrays:
             checks.absolute("import", variable.numpy(), arrays[f"final/{name}"], 0.0, name)
     for quantity, suffix in (("raw_logits", ""), ("ema_logits", AVERAGE_SUFFIX)):
-        network = EfficientNet(model)
-        checkpoints.load_weights(network, prefix, "predict_ckpt_path", use_averages=bool(suffix))
-        _check_weights(network, arrays, "final/", suffix, checks)
-        _check_logits(quantity, network, arrays, checks, os.path.basename(prefix))
+        load_weights(inference.network, prefix, "predict_ckpt_path", use_averages=bool(suffix))
+        _check_weights(inference.network, arrays, "final/", suffix, checks)
+        _check_logits(quantity, inference, arrays, checks, os.path.basename(prefix))
 
 
 def check_teacher(arrays: Arrays, config: TrainConfig, checks: Checks) -> None:
     """Reads the teacher's checkpoint as training does: bit for bit what the release's step saw."""
     assert config.teacher is not None
     network = EfficientNet(config.teacher)
-    checkpoints.load_weights(network, config.teacher_path, "teacher_model_path")
+    load_weights(network, config.teacher_path, "teacher_model_path")
     _check_weights(network, arrays, f"init/{TEACHER}", "", checks)
 
 

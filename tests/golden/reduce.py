@@ -12,8 +12,8 @@ import sys
 
 import numpy as np
 
+from checkpoints.names import AVERAGE_SUFFIX, MOMENTUM_SUFFIX, SQUARES_SUFFIX
 from tests.golden.compare_trajectory import SAMPLES, TEACHER, Arrays, sample
-from training.state import AVERAGE_SUFFIX, MOMENTUM_SUFFIX, SQUARES_SUFFIX
 
 _DERIVED = (AVERAGE_SUFFIX, SQUARES_SUFFIX, MOMENTUM_SUFFIX)
 _HISTORIES = ("lab/loss", "ext/loss", "train/data_loss", "train/loss", "train/lr")

@@ -8,14 +8,15 @@ from typing import Any, Optional
 import numpy as np
 import pytest
 
+from checkpoints.names import AVERAGE_SUFFIX, SQUARES_SUFFIX
+from checkpoints.reading import Reader
 from efficientnet.model import EfficientNet
-from errors import UserError
+from runtime.errors import UserError
 from tests.efficientnet.tiny import images, tiny
 from tests.golden import compare_trajectory
 from tests.golden.checks import Checks
 from tests.golden.compare import compare, kind_of, main, read
-from training import checkpoints
-from training.state import AVERAGE_SUFFIX, SQUARES_SUFFIX, TrainingState
+from training.state import TrainingState
 
 FOLDER = os.path.dirname(__file__)
 RATES = os.path.join(FOLDER, "learning_rate.json")
@@ -201,6 +202,28 @@ def _final(state: TrainingState, **changes: Any) -> dict[str, Any]:
     return checks.report()
 
 
+def test_logits_of_weights_and_averages_take_one_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow warns of a network that is traced, or called without a graph, again for each."""
+    batch, arrays = images(3), {}
+    for seed, (quantity, suffix) in enumerate([("raw_logits", ""), ("ema_logits", AVERAGE_SUFFIX)]):
+        network = EfficientNet(tiny(), seed=seed)
+        arrays[f"eval/{quantity}"] = network(batch).numpy()
+        variables = network.named_variables().items()
+        arrays.update({f"final/{name}{suffix}": variable.numpy() for name, variable in variables})
+    calls, call = [], EfficientNet.call
+
+    def counted(self: EfficientNet, images: Any, forward: Any = None) -> Any:  # Keras reads the signature
+        calls.append(images.shape)
+        return call(self, images, forward)
+
+    monkeypatch.setattr(EfficientNet, "call", counted)
+    inference, checks = compare_trajectory.Inference(tiny(), batch), Checks()
+    compare_trajectory.check_logits(arrays, inference, checks)
+    assert checks.report()["ok"]
+    assert sorted(checks.worst) == ["ema_logits", "raw_logits"]
+    assert calls == [(3, 16, 16, 3)]
+
+
 STEM = "efficientnet-b0/stem/conv2d/kernel"
 MEAN = "efficientnet-b0/stem/tpu_batch_normalization/moving_mean"
 
@@ -286,7 +309,7 @@ def test_a_teacher_without_a_checkpoint_is_written_from_the_file(tmp_path: Path)
     config = _config(tmp_path, *flags, **arrays)
     assert (config.teacher.name, config.teacher.num_classes) == ("efficientnet-b1", 7)
     assert (config.optimizer.unlabel_ratio, config.optimizer.teacher_softmax_temp) == (1.5, 0.5)
-    reader = checkpoints.Reader(config.teacher_path, "teacher_model_path")
+    reader = Reader(config.teacher_path, "teacher_model_path")
     np.testing.assert_array_equal(reader.tensor("efficientnet-b1/x" + AVERAGE_SUFFIX), kernel)
     with pytest.raises(
         UserError, match=r"neither init/teacher_model/... in the file nor .*teacher.ckpt.index beside it"

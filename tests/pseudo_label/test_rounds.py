@@ -10,24 +10,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from checkpoints import writing
+from checkpoints.config import ConvertConfig
 from data.config import AugmentConfig, DataConfig
+from data.prepare.config import PrepareConfig
 from data.tasks import TASKS
 from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
-from errors import UserError
-from flags.config import (
-    BalanceConfig,
-    ConvertConfig,
-    DeviceConfig,
-    IterateConfig,
-    OptimizerConfig,
-    PredictConfig,
-    PrepareConfig,
-    RoundConfig,
-    TrainConfig,
-)
 from pseudo_label import rounds
-from training import checkpoints
+from pseudo_label.config import BalanceConfig, IterateConfig, PredictConfig, RoundConfig
+from pseudo_label.manifest import MANIFEST, Manifest, first_difference
+from runtime.config import DeviceConfig
+from runtime.errors import UserError
+from training.config import OptimizerConfig, TrainConfig
 
 TASK = TASKS["digits"]
 MODEL = ModelConfig("efficientnet-b0", 10, TASK.mean, TASK.std, True, width_coefficient=0.1, depth_coefficient=0.1)
@@ -107,7 +102,7 @@ def config(tmp_path):
 
 def test_the_whole_loop_continues_where_it_stopped_and_reports(config, monkeypatch, capsys):
     done = []
-    run_stage = rounds.Manifest.mark_done
+    run_stage = Manifest.mark_done
 
     def stop_after_first_balance(self, stage):
         run_stage(self, stage)
@@ -116,7 +111,7 @@ def test_the_whole_loop_continues_where_it_stopped_and_reports(config, monkeypat
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(rounds.Manifest, "mark_done", stop_after_first_balance)
+        patch.setattr(Manifest, "mark_done", stop_after_first_balance)
         rounds.iterate(config)
     assert done == ["prepare", "teacher", "round1/predict", "round1/balance"]
 
@@ -160,7 +155,7 @@ def test_a_ready_made_teacher_is_copied_and_measured(config, tmp_path, capsys):
     made = EfficientNet(MODEL, seed=3).named_variables()
     prefix = str(tmp_path / "released" / "model.ckpt")
     averages = {name + "/ExponentialMovingAverage": value + 1.0 for name, value in made.items()}
-    checkpoints.write(prefix, {**made, **averages, "global_step": tf.constant(7, tf.int64)})
+    writing.write(prefix, {**made, **averages, "global_step": tf.constant(7, tf.int64)})
     teacher = dataclasses.replace(config.teacher, train=False)
     ready = ConvertConfig("teacher", MODEL, prefix, teacher.model_dir, 16, TASK, flag="teacher_model_path")
     config = dataclasses.replace(config, teacher=teacher, ready_teacher=ready, rounds=())
@@ -175,7 +170,7 @@ def test_a_ready_made_teacher_is_copied_and_measured(config, tmp_path, capsys):
         assert "The teacher (efficientnet-b0, 16 px) was given, as a checkpoint." in file.read()
     assert sorted(os.listdir(tmp_path / "released")) == ["model.ckpt.data-00000-of-00001", "model.ckpt.index"]
 
-    os.remove(os.path.join(config.work_dir, rounds.MANIFEST))  # as if it had stopped before noting that it was done
+    os.remove(os.path.join(config.work_dir, MANIFEST))  # as if it had stopped before noting that it was done
     assert rounds.iterate(config) == results
     with open(os.path.join(teacher.model_dir, "metrics.jsonl"), "w"):
         pass
@@ -191,7 +186,7 @@ def test_a_ready_made_teacher_is_copied_and_measured(config, tmp_path, capsys):
 def assert_finetuned(config):
     """It began with the student's averages and left the fixed layers as they were."""
     student, finetuned = (
-        tf.train.load_checkpoint(checkpoints.latest(each.model_dir))
+        tf.train.load_checkpoint(writing.latest(each.model_dir))
         for each in (config.rounds[0].student, config.rounds[0].finetune)
     )
     assert (student.get_tensor("global_step"), finetuned.get_tensor("global_step")) == (4, 2)
@@ -204,26 +199,26 @@ def assert_finetuned(config):
 
 
 def test_first_difference_names_nested_settings():
-    assert rounds.first_difference({"a": {"b": [1, 2]}}, {"a": {"b": [1, 3]}}) == ("a.b", [1, 2], [1, 3])
-    assert rounds.first_difference({"a": 1}, {"a": 1}) is None
-    assert rounds.first_difference({"a": 1}, {}) == ("a", 1, None)
+    assert first_difference({"a": {"b": [1, 2]}}, {"a": {"b": [1, 3]}}) == ("a.b", [1, 2], [1, 3])
+    assert first_difference({"a": 1}, {"a": 1}) is None
+    assert first_difference({"a": 1}, {}) == ("a", 1, None)
 
 
 def touch_checkpoint(folder):
     os.makedirs(folder, exist_ok=True)
-    for suffix in (checkpoints.INDEX_SUFFIX, checkpoints.DATA_SUFFIX):
+    for suffix in (writing.INDEX_SUFFIX, writing.DATA_SUFFIX):
         open(os.path.join(folder, f"model.ckpt-2{suffix}"), "w").close()
 
 
 def manifest_of(config, names):
     """A manifest in which the stages of these names are done."""
     os.makedirs(config.work_dir, exist_ok=True)
-    manifest = rounds.Manifest(config.work_dir)
+    manifest = Manifest(config.work_dir)
     for stage in rounds.stages(config):
         if stage.name in names:
             manifest.mark_begun(stage)
             manifest.mark_done(stage)
-    return rounds.Manifest(config.work_dir)
+    return Manifest(config.work_dir)
 
 
 def test_a_network_that_is_gone_is_trained_again(config):
@@ -243,14 +238,14 @@ def test_a_network_that_is_gone_is_trained_again(config):
 def test_a_training_that_has_begun_keeps_its_flags(config):
     teacher = rounds.stages(config)[1]
     os.makedirs(config.work_dir)
-    rounds.Manifest(config.work_dir).mark_begun(teacher)
+    Manifest(config.work_dir).mark_begun(teacher)
     other = dataclasses.replace(
         teacher,
         config=dataclasses.replace(
             teacher.config, optimizer=dataclasses.replace(teacher.config.optimizer, base_learning_rate=0.1)
         ),
     )
-    manifest = rounds.Manifest(config.work_dir)
+    manifest = Manifest(config.work_dir)
     manifest.check(other)  # nothing was saved, so nothing is mixed
     touch_checkpoint(teacher.config.model_dir)
     manifest.check(teacher)
@@ -274,7 +269,7 @@ def test_a_damaged_manifest_is_one_line(config):
         with open(os.path.join(config.work_dir, "manifest.json"), "w") as file:
             file.write(text)
         with pytest.raises(UserError, match=r"manifest.json: not a manifest \("):
-            rounds.Manifest(config.work_dir)
+            Manifest(config.work_dir)
 
 
 def test_images_are_looked_for_before_a_teacher_is_trained(config):

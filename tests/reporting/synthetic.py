@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data import records
+from data.records.examples import filtered_example, filtered_name, prediction_example, prediction_name, shard_name
+from data.records.shards import write_shard
 
 NUM_SHARDS = 2
 NUM_WORKERS = 2
@@ -85,9 +86,9 @@ def write_round(
     for shard in range(NUM_SHARDS):
         of_shard = probabilities[shard::NUM_SHARDS]
         for worker in range(NUM_WORKERS):
-            records.write_shard(
-                str(folder / "predictions" / records.prediction_name("train", shard, NUM_SHARDS, worker)),
-                [records.prediction_example(row) for row in of_shard[worker::NUM_WORKERS]],
+            write_shard(
+                str(folder / "predictions" / prediction_name("train", shard, NUM_SHARDS, worker)),
+                [prediction_example(row) for row in of_shard[worker::NUM_WORKERS]],
             )
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     chosen, classes = [], []
@@ -106,9 +107,9 @@ def write_round(
             }
         )
     for shard in range(NUM_SHARDS):
-        records.write_shard(
-            str(folder / "balanced" / "data" / records.filtered_name("train", 0, shard, NUM_SHARDS)),
-            [records.filtered_example(images[index], probabilities[index]) for index in chosen[shard::NUM_SHARDS]],
+        write_shard(
+            str(folder / "balanced" / "data" / filtered_name("train", 0, shard, NUM_SHARDS)),
+            [filtered_example(images[index], probabilities[index]) for index in chosen[shard::NUM_SHARDS]],
         )
     edges = np.linspace(0, 1, 21)
     stats = {
@@ -143,8 +144,6 @@ def write_work_dir(
         write_round(round_dir, images, true, num_classes, num_image, seed=number)
         correct = round((0.8 + 0.06 * number) * num_test)
         write_network(round_dir / "student", f"efficientnet-b{number - 1}", correct, num_test, steps, True, seed=number)
-    truth = {
-        records.shard_name("train", shard, NUM_SHARDS): true[shard::NUM_SHARDS].tolist() for shard in range(NUM_SHARDS)
-    }
+    truth = {shard_name("train", shard, NUM_SHARDS): true[shard::NUM_SHARDS].tolist() for shard in range(NUM_SHARDS)}
     write_json(folder / "data" / "unlabeled" / "labels_for_report.json", truth)
     return folder

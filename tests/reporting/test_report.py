@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import records
-from errors import UserError
+from data.records.examples import prediction_example, prediction_name
+from data.records.shards import read_shard, write_shard
 from reporting import numbers, plots, report, samples
+from runtime.errors import UserError
 from tests.reporting import synthetic
 
 NAMES = [f"digit {number}" for number in range(10)]
@@ -101,8 +102,8 @@ def test_pseudo_label_accuracy_by_hand(written):
     for shard in range(synthetic.NUM_SHARDS):
         workers = []
         for worker in range(synthetic.NUM_WORKERS):
-            name = records.prediction_name("train", shard, synthetic.NUM_SHARDS, worker)
-            workers.append(list(records.read_shard(str(folder / "round1/predictions" / name))))
+            name = prediction_name("train", shard, synthetic.NUM_SHARDS, worker)
+            workers.append(list(read_shard(str(folder / "round1/predictions" / name))))
         # Workers take turns; the shards themselves were dealt out the same way.
         turns = [workers[place % 2][place // 2] for place in range(sum(map(len, workers)))]
         by_shard.append([np.asarray(_floats(record, "probabilities")) for record in turns])
@@ -257,8 +258,8 @@ def test_true_labels_of_other_images_are_refused(written, tmp_path):
 
 def test_a_missing_worker_is_refused(written, tmp_path):
     folder = copy_of(written, tmp_path)
-    extra = records.prediction_name("train", 0, 2, worker=2)
-    records.write_shard(str(folder / "round1/predictions" / extra), [records.prediction_example(np.ones(10) / 10)])
+    extra = prediction_name("train", 0, 2, worker=2)
+    write_shard(str(folder / "round1/predictions" / extra), [prediction_example(np.ones(10) / 10)])
     with pytest.raises(UserError, match=r"got 75 predictions of train-00000-of-00002 from worker 0, expected 51 of 3"):
         report.write_report(str(folder), 2, NAMES)
 

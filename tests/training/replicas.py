@@ -23,9 +23,10 @@ def main() -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
-    from efficientnet.layers import BatchNormalization, ForwardPass
+    from efficientnet.forward_pass import ForwardPass
+    from efficientnet.layers import BatchNormalization
     from efficientnet.model import EfficientNet
-    from training import strategy as strategies
+    from training import batch_norm_groups
     from training.optimizer import apply_update
     from training.state import TrainingState
 
@@ -51,7 +52,7 @@ def main() -> None:
         for name, variable in state.model.named_variables().items():
             variable.assign(inputs[name])
         state.restart_from_weights()
-    mean = strategies.cross_replica_mean(strategy, int(sys.argv[3]))
+    mean = batch_norm_groups.cross_replica_mean(strategy, int(sys.argv[3]))
 
     def parts(name: str) -> tf.distribute.DistributedValues:
         return strategy.experimental_distribute_values_from_function(

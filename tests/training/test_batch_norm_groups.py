@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from errors import UserError
+from runtime.errors import UserError
 from tests.training.replicas import RATE
-from training import strategy as strategies
+from training import batch_norm_groups
 
 EPSILON, MOMENTUM, RMS_DECAY, RMS_EPSILON = 1e-3, 0.99, 0.9, 1e-3
 CHANNELS = 5
@@ -85,8 +85,8 @@ class SixteenCores(tf.distribute.TPUStrategy):
 
 def test_a_tpu_is_given_the_release_s_groups_forward_and_backward():
     strategy = SixteenCores()
-    size = strategies.group_size(-1, strategy.num_replicas_in_sync)
-    mean = strategies.cross_replica_mean(strategy, size)
+    size = batch_norm_groups.group_size(-1, strategy.num_replicas_in_sync)
+    mean = batch_norm_groups.cross_replica_mean(strategy, size)
     assert mean is not None
 
     @tf.function(autograph=False)
@@ -111,5 +111,5 @@ def test_groups_within_the_replicas_need_a_tpu():
 
     message = "--num_shards_per_group: groups of 2 of 4 replicas exist on TPUs only; pass 1 or 4"
     with pytest.raises(UserError, match=message):
-        strategies.cross_replica_mean(FourDevices(), 2)
-    assert strategies.cross_replica_mean(FourDevices(), 1) is None
+        batch_norm_groups.cross_replica_mean(FourDevices(), 2)
+    assert batch_norm_groups.cross_replica_mean(FourDevices(), 1) is None

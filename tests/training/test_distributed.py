@@ -15,13 +15,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data import prepare
+from checkpoints import writing
 from data.config import AugmentConfig, DataConfig
+from data.prepare import run
+from data.prepare.config import PrepareConfig
 from data.tasks import load_task
 from efficientnet.variants import ModelConfig
-from errors import UserError
-from flags.config import DeviceConfig, OptimizerConfig, PrepareConfig, TrainConfig
-from training import checkpoints, strategy
+from runtime.config import DeviceConfig
+from runtime.errors import UserError
+from training import batch_norm_groups
+from training.config import OptimizerConfig, TrainConfig
 
 STEPS = 4
 
@@ -30,7 +33,7 @@ STEPS = 4
 def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("distributed")
     data_dir = str(folder / "data")
-    prepare.prepare(PrepareConfig("digits", data_dir, 20, num_test_images=21, num_shards=2))
+    run.prepare(PrepareConfig("digits", data_dir, 20, num_test_images=21, num_shards=2))
     task = load_task("digits", data_dir)
     model = ModelConfig(
         "efficientnet-b0",
@@ -98,8 +101,8 @@ def assert_same_trajectory(one, other):
         for name, value in expected.items():
             assert got[name] == pytest.approx(value, rel=2e-5), (name, expected["step"])
     assert len(read(other, "metrics.jsonl")) == STEPS
-    first = tf.train.load_checkpoint(checkpoints.latest(one))
-    second = tf.train.load_checkpoint(checkpoints.latest(other))
+    first = tf.train.load_checkpoint(writing.latest(one))
+    second = tf.train.load_checkpoint(writing.latest(other))
     for name in first.get_variable_to_shape_map():
         value = first.get_tensor(name)
         np.testing.assert_allclose(second.get_tensor(name), value, atol=1e-4 * max(1.0, np.abs(value).max()))
@@ -131,7 +134,7 @@ def test_two_processes_under_tf_config(config, one_device, tmp_path):
     for process in start_two(config, model_dirs):
         finish(process)
     assert_same_trajectory(one_device, model_dirs[0])
-    assert not checkpoints.list_own(model_dirs[1])
+    assert not writing.list_own(model_dirs[1])
 
 
 def test_workers_that_die_and_return_continue_from_the_checkpoint(config, tmp_path):
@@ -140,7 +143,7 @@ def test_workers_that_die_and_return_continue_from_the_checkpoint(config, tmp_pa
     longer = dataclasses.replace(config, optimizer=optimizer, save_checkpoints_steps=period, evaluate=False)
     model_dir = str(tmp_path / "killed")
     chief, other = start_two(longer, [model_dir, model_dir])
-    while not checkpoints.list_own(model_dir):
+    while not writing.list_own(model_dir):
         assert chief.poll() is None, chief.communicate()[0][-4000:]
         time.sleep(0.05)
     other.kill()
@@ -148,7 +151,7 @@ def test_workers_that_die_and_return_continue_from_the_checkpoint(config, tmp_pa
     output, _ = chief.communicate(timeout=240)
     assert "TF_CONFIG: another worker is gone" in output
     assert "they continue from the newest checkpoint" in output
-    reached = max(checkpoints.list_own(model_dir))
+    reached = max(writing.list_own(model_dir))
     assert reached < steps
 
     for process in start_two(longer, [model_dir, model_dir]):
@@ -162,7 +165,7 @@ def test_workers_that_die_and_return_continue_from_the_checkpoint(config, tmp_pa
 
 
 def test_groups_of_replicas_follow_the_release():
-    assert [strategy.group_size(-1, replicas) for replicas in (1, 8, 16, 64, 128, 256)] == [1, 1, 8, 8, 16, 32]
-    assert strategy.group_size(4, 16) == 4
+    assert [batch_norm_groups.group_size(-1, replicas) for replicas in (1, 8, 16, 64, 128, 256)] == [1, 1, 8, 8, 16, 32]
+    assert batch_norm_groups.group_size(4, 16) == 4
     with pytest.raises(UserError, match="--num_shards_per_group: got 3, expected -1 or a divisor of the 8 replicas"):
-        strategy.group_size(3, 8)
+        batch_norm_groups.group_size(3, 8)

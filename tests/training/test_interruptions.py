@@ -13,17 +13,20 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from data import prepare, records
-from errors import UserError
-from flags.config import PrepareConfig
+from checkpoints import writing
+from data.prepare import run
+from data.prepare.config import PrepareConfig
+from runtime import devices
+from runtime.errors import UserError
+from runtime.files import is_temporary
 from tests.training.test_trainer import STEPS, assert_same_tensors, make_config
-from training import checkpoints, strategy, trainer
+from training import trainer
 
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("digits"))
-    prepare.prepare(PrepareConfig("digits", folder, 20, num_test_images=21, num_shards=2))
+    run.prepare(PrepareConfig("digits", folder, 20, num_test_images=21, num_shards=2))
     return folder
 
 
@@ -42,7 +45,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole_and_the_run_continues(data
     config = make_config(data_dir, str(tmp_path / "model"))
     whole = make_config(data_dir, str(tmp_path / "whole"))
     trainer.run(whole)
-    write = checkpoints.write
+    write = writing.write
     limits: list[Any] = [contextlib.nullcontext(), files_limited_to(4096)]
 
     def write_limited(*arguments):
@@ -50,14 +53,14 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole_and_the_run_continues(data
             write(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(UserError) as error:
-        patch.setattr(checkpoints, "write", write_limited)
+        patch.setattr(writing, "write", write_limited)
         trainer.run(config)
     message = str(error.value)
     assert message.startswith(f"--model_dir: cannot write {config.model_dir}/model.ckpt-6: ")
     assert "File too large" in message
     assert "\n" not in message
-    assert checkpoints.list_own(config.model_dir) == [3]
-    assert not any(records.is_temporary(name) for name in os.listdir(config.model_dir))
+    assert writing.list_own(config.model_dir) == [3]
+    assert not any(is_temporary(name) for name in os.listdir(config.model_dir))
     result = trainer.run(config)
     assert result is not None
     assert result["step"] == STEPS
@@ -86,16 +89,16 @@ def test_a_labeled_file_that_vanishes_is_named(data_dir, tmp_path, monkeypatch):
         UserError, match=r"labeled/train-\d{5}-of-\d{5}: the file is gone; put it back and run the same"
     ):
         trainer.run(config)
-    assert checkpoints.list_own(config.model_dir)
+    assert writing.list_own(config.model_dir)
 
 
 def test_another_worker_that_is_gone_is_one_line(monkeypatch):
     gone = tf.errors.UnavailableError(None, None, "Connection reset by peer\nAdditional information")
-    assert strategy.lost_worker(gone) is None
+    assert devices.lost_worker(gone) is None
     cluster = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
-    assert str(strategy.lost_worker(gone)) == (
+    assert str(devices.lost_worker(gone)) == (
         "TF_CONFIG: another worker is gone (Connection reset by peer); start all workers again with the same command: they "
         "continue from the newest checkpoint"
     )
-    assert strategy.lost_worker(tf.errors.InvalidArgumentError(None, None, "shapes")) is None
+    assert devices.lost_worker(tf.errors.InvalidArgumentError(None, None, "shapes")) is None

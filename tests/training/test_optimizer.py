@@ -35,7 +35,7 @@ def _state() -> Any:
 
 
 def _expected(updates: list[tuple[list[float], float, float, float]]) -> dict[str, np.ndarray]:
-    """RELEASE section 6 in numpy, for updates of (gradient of the weight, of gamma, batch mean, rate)."""
+    """docs/release.md, section 6 in numpy, for updates of (gradient of the weight, of gamma, batch mean, rate)."""
     weight, gamma, mean = np.array([1.0, -2.0]), np.array([1.0]), np.array([0.5])
     values = {"weight": weight, "gamma": gamma}
     squares = {name: np.ones_like(value) for name, value in values.items()}

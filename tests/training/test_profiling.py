@@ -11,8 +11,8 @@ import pytest
 import tensorboard
 import tensorflow as tf
 
-from data import prepare
-from flags.config import PrepareConfig
+from data.prepare import run
+from data.prepare.config import PrepareConfig
 from tests.training.test_trainer import make_config
 from training import profiling, trainer
 
@@ -23,7 +23,7 @@ def traces(folder):
 
 def test_a_training_writes_a_profile_of_the_steps_and_of_no_other(tmp_path, monkeypatch):
     data_dir = str(tmp_path / "data")
-    prepare.prepare(PrepareConfig("digits", data_dir, 20, num_test_images=21, num_shards=2))
+    run.prepare(PrepareConfig("digits", data_dir, 20, num_test_images=21, num_shards=2))
     config = dataclasses.replace(make_config(data_dir, str(tmp_path / "model")), evaluate=False, profile_steps=(1, 3))
     told = []
     start, stop = tf.profiler.experimental.start, tf.profiler.experimental.stop

@@ -11,8 +11,8 @@ import tensorflow as tf
 from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
 from flags import build
-from flags.config import OptimizerConfig
 from tests.flags.parsing import parsed
+from training.config import OptimizerConfig
 from training.state import TrainingState
 from training.step import Batch, TrainingStep
 

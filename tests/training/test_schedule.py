@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from flags.config import OptimizerConfig
 from tests.golden.compare_tables import compare_learning_rate
+from training.config import OptimizerConfig
 from training.schedule import averaging_decay, decay_epochs, learning_rate, steps_per_epoch
 
 REFERENCE = os.path.join(os.path.dirname(__file__), os.pardir, "golden", "learning_rate.json")

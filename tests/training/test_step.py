@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from efficientnet.layers import BatchNormalization
 from efficientnet.model import EfficientNet
-from flags.config import OptimizerConfig
 from tests.efficientnet.tiny import NUM_CLASSES, images, tiny
 from tests.golden.compare import compare
+from training.config import OptimizerConfig
 from training.state import TrainingState
 from training.step import TrainingStep
 

@@ -14,16 +14,23 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data import prepare, records, streams
-from data.config import AugmentConfig, DataConfig
+from data.config import AugmentConfig, DataConfig, TeacherNoise
+from data.prepare.config import PrepareConfig
+from data.prepare.run import prepare
+from data.records.shards import find_shards
+from data.streams import prediction, segments
+from data.streams.evaluation import evaluation_stream
+from data.streams.training import LABELED_PATTERN, UNLABELED_PATTERN, training_stream
 from data.tasks import load_task
-from efficientnet.layers import ForwardPass
+from efficientnet.forward_pass import ForwardPass
 from efficientnet.model import EfficientNet
 from efficientnet.variants import VARIANTS, ModelConfig
 from evaluation.accuracy import Evaluator
-from flags.config import DeviceConfig, OptimizerConfig, PredictConfig, PrepareConfig, TeacherNoise, TrainConfig
-from pseudo_label import predict
+from pseudo_label.config import PredictConfig
+from pseudo_label.predict import run
+from runtime.config import DeviceConfig
 from training import trainer
+from training.config import OptimizerConfig, TrainConfig
 from training.state import TrainingState
 from training.step import TrainingStep
 
@@ -181,7 +188,7 @@ def test_xla_computes_what_the_other_engine_computes():
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("digits"))
-    prepare.prepare(PrepareConfig("digits", folder, 20, num_test_images=21, num_shards=2))
+    prepare(PrepareConfig("digits", folder, 20, num_test_images=21, num_shards=2))
     return folder
 
 
@@ -247,20 +254,20 @@ def test_a_run_traces_each_step_once(data_dir, tmp_path, monkeypatch):
         samples_per_class=0,
         device=DeviceConfig(use_tpu=False),
     )
-    summary = predict.predict(predicting)
+    summary = run.predict(predicting)
     assert summary.images % 7
     assert len(networks) == 1
 
 
 def test_every_stream_has_static_shapes(data_dir):
     data = training_config(data_dir, "").data
-    labeled = records.find_shards(data.label_data_dir, streams.LABELED_PATTERN, "label_data_dir")
-    unlabeled = records.find_shards(os.path.join(data_dir, "unlabeled"), streams.UNLABELED_PATTERN, "unlabel_data_dir")
+    labeled = find_shards(data.label_data_dir, LABELED_PATTERN, "label_data_dir")
+    unlabeled = find_shards(os.path.join(data_dir, "unlabeled"), UNLABELED_PATTERN, "unlabel_data_dir")
     found = [
-        streams.training_stream(data, 8, 0, 1, streams.Segments(0, 3)),
-        streams.evaluation_stream(labeled, 10, 16, True, 8),
-        predict.prediction_stream(unlabeled, 16, True, 8, (0, 1)),
-        predict.prediction_stream(
+        training_stream(data, 8, 0, 1, segments.Segments(0, 3)),
+        evaluation_stream(labeled, 10, 16, True, 8),
+        prediction.prediction_stream(unlabeled, 16, True, 8, (0, 1)),
+        prediction.prediction_stream(
             unlabeled, 16, True, 8, (0, 1), noise=TeacherNoise(AugmentConfig(), True, 0), num_draws=5
         ),
     ]

@@ -10,14 +10,23 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data import prepare, records, streams
+from checkpoints import writing
 from data.config import AugmentConfig, DataConfig
+from data.fast import Fast
+from data.prepare import run
+from data.prepare.config import PrepareConfig
+from data.records.examples import filtered_example, labeled_example
+from data.records.shards import write_shard
+from data.streams import segments
+from data.streams.training import training_stream
 from data.tasks import load_task
-from efficientnet.model import EfficientNet
+from efficientnet.ops import Ops
 from efficientnet.variants import ModelConfig
-from errors import UserError
-from flags.config import DeviceConfig, OptimizerConfig, PrepareConfig, TrainConfig
-from training import checkpoints, preemption, trainer
+from runtime import signals
+from runtime.config import DeviceConfig
+from runtime.errors import UserError
+from training import trainer
+from training.config import OptimizerConfig, TrainConfig
 
 STEPS = 7
 
@@ -25,7 +34,7 @@ STEPS = 7
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("digits"))
-    prepare.prepare(PrepareConfig("digits", folder, 20, num_test_images=21, num_shards=2))
+    run.prepare(PrepareConfig("digits", folder, 20, num_test_images=21, num_shards=2))
     return folder
 
 
@@ -65,7 +74,7 @@ def make_config(data_dir, model_dir):
 
 
 def tensors(model_dir):
-    reader = tf.train.load_checkpoint(checkpoints.latest(model_dir))
+    reader = tf.train.load_checkpoint(writing.latest(model_dir))
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
@@ -83,7 +92,7 @@ def test_train_and_eval_leaves_what_later_commands_need(finished):
     assert result["num_images"] == 21
     assert result["step"] == STEPS
     assert result["accuracy"] == result["correct"] / 21
-    assert checkpoints.list_own(config.model_dir) == [6, STEPS]
+    assert writing.list_own(config.model_dir) == [6, STEPS]
     with open(os.path.join(config.model_dir, "metrics.jsonl")) as file:
         steps = [json.loads(line)["step"] for line in file]
     assert steps == [2, 3, 4, 6, 7]
@@ -117,7 +126,7 @@ def test_a_run_that_stopped_continues_bit_for_bit(config, finished, monkeypatch)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(trainer.Trainer, "_boundary", die)
         trainer.run(config)
-    assert checkpoints.list_own(config.model_dir) == [3]
+    assert writing.list_own(config.model_dir) == [3]
     trainer.run(config)
     assert_same_tensors(config.model_dir, finished.model_dir)
     for name in ("metrics.jsonl", "evaluations.jsonl"):
@@ -131,14 +140,14 @@ def test_sigterm_saves_mid_segment_and_the_run_continues_bit_for_bit(config, fin
     def terminate(self, last, log):
         boundary(self, last, log)
         if self.step == 4:
-            os.kill(os.getpid(), preemption.EXIT_CODE - 128)
+            os.kill(os.getpid(), signals.EXIT_CODE - 128)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
         patch.setattr(trainer.Trainer, "_boundary", terminate)
         trainer.run(config)
     assert stop.value.code == 143
     assert "SIGTERM at step 4, saved" in capsys.readouterr().out
-    assert checkpoints.list_own(config.model_dir)[-1] == 4
+    assert writing.list_own(config.model_dir)[-1] == 4
     trainer.run(config)
     assert_same_tensors(config.model_dir, finished.model_dir)
 
@@ -163,12 +172,12 @@ def test_a_loss_that_is_not_a_number_stops_and_saves_nothing(config):
         UserError, match=r"the loss is (nan|inf) at step \d+; nothing of it was saved.*lower --base_lear"
     ):
         trainer.run(dataclasses.replace(config, optimizer=optimizer, save_checkpoints_steps=100))
-    assert checkpoints.latest(config.model_dir) is None
+    assert writing.latest(config.model_dir) is None
 
 
 def write_labeled(folder, labels, name="train-00000-of-00001"):
     encoded = tf.io.encode_png(np.zeros([16, 16, 3], np.uint8)).numpy()
-    records.write_shard(os.path.join(folder, name), [records.labeled_example(encoded, label) for label in labels])
+    write_shard(os.path.join(folder, name), [labeled_example(encoded, label) for label in labels])
 
 
 WHOSE = r"whose classes they are \(--data_dir, --task_name\)"
@@ -229,9 +238,9 @@ def test_an_undecodable_image_names_file_and_record(config, tmp_path):
     folder = str(tmp_path / "bad")
     encoded = tf.io.encode_png(np.zeros([16, 16, 3], np.uint8)).numpy()
     images = [encoded] * 9 + [b"no image at all"]
-    records.write_shard(
+    write_shard(
         os.path.join(folder, "train-00000-of-00001"),
-        [records.labeled_example(image, label + 1) for label, image in enumerate(images)],
+        [labeled_example(image, label + 1) for label, image in enumerate(images)],
     )
     with pytest.raises(UserError, match=r"train-00000-of-00001: record 9 holds an image that cannot be decoded"):
         trainer.run(with_data(config, folder))
@@ -240,8 +249,8 @@ def test_an_undecodable_image_names_file_and_record(config, tmp_path):
 def test_soft_labels_of_the_wrong_length_name_the_record(config, tmp_path):
     folder = str(tmp_path / "unlabeled")
     encoded = tf.io.encode_png(np.zeros([16, 16, 3], np.uint8)).numpy()
-    example = records.filtered_example(encoded, np.full([7], 1 / 7, np.float32))
-    records.write_shard(os.path.join(folder, "train-0-00000-of-00001"), [example] * 3)
+    example = filtered_example(encoded, np.full([7], 1 / 7, np.float32))
+    write_shard(os.path.join(folder, "train-0-00000-of-00001"), [example] * 3)
     bad = dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, unlabel_data_dir=folder),
@@ -306,7 +315,7 @@ def test_unlabeled_images_alone_train_from_the_teacher_s_weights(config, finishe
 
 def test_the_stream_of_a_segment_does_not_depend_on_where_a_run_started(config):
     def batches(first_step, count):
-        stream = streams.training_stream(config.data, 8, 0, 1, streams.Segments(first_step, 3))
+        stream = training_stream(config.data, 8, 0, 1, segments.Segments(first_step, 3))
         return [batch["labeled"]["image"].numpy() for batch in stream.take(count)]
 
     whole = batches(0, 8)
@@ -323,7 +332,7 @@ def test_a_noised_online_teacher_sees_its_own_crops_and_augmentation(config, dat
 
     def batch(**changes):
         data = dataclasses.replace(online, **changes)
-        stream = streams.training_stream(data, 8, 64, 1, streams.Segments(0, 3), online_teacher=True)
+        stream = training_stream(data, 8, 64, 1, segments.Segments(0, 3), online_teacher=True)
         return next(iter(stream))["unlabeled"]
 
     quiet, noised, again = batch(), batch(noise_teacher=True), batch(noise_teacher=True)
@@ -337,7 +346,7 @@ def test_a_noised_online_teacher_sees_its_own_crops_and_augmentation(config, dat
 
 
 def test_eval_takes_a_prefix_and_counts_as_the_training_did(finished, data_dir):
-    prefix = checkpoints.latest(finished.model_dir)
+    prefix = writing.latest(finished.model_dir)
     with open(os.path.join(finished.model_dir, "evaluation.json")) as file:
         trained = json.load(file)
     assert trainer.run(dataclasses.replace(finished, train=False, model_dir=prefix)) == trained
@@ -356,11 +365,16 @@ def test_an_evaluation_of_nothing_is_an_error_and_keeps_what_was_found_before(fi
         assert file.read() == before
 
 
-def test_the_network_knows_how_many_images_are_evaluated(finished, monkeypatch):
+def test_the_network_knows_how_many_images_are_evaluated(finished):
     counts = []
-    monkeypatch.setattr(EfficientNet, "expect_inference_of", lambda model, images: counts.append(images))
+
+    def plain(count_up_to):
+        counts.append(count_up_to(1000))
+        return Ops()
+
+    fast = Fast(inference=plain)
     for limit in (None, 5, 1000):
-        trainer.run(dataclasses.replace(finished, train=False, num_eval_images=limit))
+        trainer.run(dataclasses.replace(finished, train=False, num_eval_images=limit), fast)
     assert counts == [21, 5, 21]
 
 

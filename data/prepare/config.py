@@ -1,0 +1,31 @@
+"""What `prepare` does, as a frozen dataclass. No TensorFlow here."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Optional
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareConfig:
+    """Building a task's records.
+
+    Attributes:
+      data_dir: receives `task.json`, `labeled/` and `unlabeled/`.
+      num_labeled: digits: labeled training images, the same number of every class; the rest of the pool is unlabeled.
+      num_test_images: held-out images; None is the task's own choice (digits: 500; folder: none but those in test/).
+      num_shards: shards of the unlabeled set (digits, folder; svhn and imagenet have the release's numbers).
+      source_dir: the user's own files, for tasks that read some.
+      download: fetch the task's official files into source_dir where they are not there (svhn).
+      num_processes: processes that decode images; 0 for one a core. Changes nothing in what is written.
+    """
+
+    task_name: str
+    data_dir: str
+    num_labeled: int = 40
+    num_test_images: Optional[int] = None
+    num_shards: int = 4
+    seed: int = 0
+    source_dir: str = ""
+    download: bool = False
+    num_processes: int = 0
