@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Callable
 
 import numpy as np
 import scipy.fft
 import scipy.ndimage
 
-from evaluation.robustness.pixels import as_bytes, half_gaussian, mirrored, unit
+from evaluation.robustness.pixels import as_bytes, by_planes, half_gaussian, mirrored, unit
 
 _SMALL_KERNEL = 25  # values
 
@@ -25,31 +26,30 @@ def defocus_blur(image: np.ndarray, radius: float, deviation: float) -> np.ndarr
     kernel = _disk(radius, deviation)
     reach = len(kernel) // 2
     rows, columns = (mirrored(np.arange(-reach, size + reach), size) for size in image.shape[:2])
-    planes = unit(_planes(image.take(rows, axis=0).take(columns, axis=1)))
-    return as_bytes(_picture(_correlated(planes, kernel)))
+    correlated = _correlation(kernel, image.shape[0], image.shape[1])
+    return by_planes(lambda planes: as_bytes(correlated(unit(planes.take(rows, axis=1).take(columns, axis=2)))), image)
 
 
-def _planes(image: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(image.transpose(2, 0, 1))
-
-
-def _picture(planes: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(planes.transpose(1, 2, 0))
-
-
-def _correlated(planes: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Sums over the kernel's window at each place that it fits in: float64 [C, H, W] and [h, w] -> [C, H - h + 1, W - w + 1].
+def _correlation(kernel: np.ndarray, height: int, width: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Sums over the kernel's window at each place that it fits in: float64 [C, H + h - 1, W + w - 1] -> [C, H, W].
 
     Larger kernels by the Fourier transform, right to 1e-15; a small one tap by tap, so that one pixel alone changes nothing.
     """
-    height, width = (size - own + 1 for size, own in zip(planes.shape[1:], kernel.shape))
     if kernel.size <= _SMALL_KERNEL:
         taps = [(row, column) for row, column in np.ndindex(kernel.shape) if kernel[row, column]]
-        return np.sum([float(kernel[r, c]) * planes[:, r : r + height, c : c + width] for r, c in taps], axis=0)
-    shape = [scipy.fft.next_fast_len(size, real=True) for size in planes.shape[1:]]
-    spectrum = scipy.fft.rfft2(planes, shape)
-    spectrum *= scipy.fft.rfft2(kernel.astype(np.float64), shape).conj()
-    return scipy.fft.irfft2(spectrum, shape)[:, :height, :width]
+        return lambda planes: np.sum(
+            [float(kernel[r, c]) * planes[:, r : r + height, c : c + width] for r, c in taps], axis=0
+        )
+    sizes = (size + own - 1 for size, own in zip((height, width), kernel.shape))
+    shape = [scipy.fft.next_fast_len(size, real=True) for size in sizes]
+    of_the_kernel = scipy.fft.rfft2(kernel.astype(np.float64), shape).conj()
+
+    def correlated(planes: np.ndarray) -> np.ndarray:
+        spectrum = scipy.fft.rfft2(planes, shape)
+        spectrum *= of_the_kernel
+        return scipy.fft.irfft2(spectrum, shape, overwrite_x=True)[:, :height, :width]
+
+    return correlated
 
 
 @functools.lru_cache(maxsize=16)
@@ -88,14 +88,15 @@ def gaussian_taps(deviation: float, reach: int) -> np.ndarray:
 
 def gaussian_blur(image: np.ndarray, deviation: float) -> np.ndarray:
     """Gaussian blur of this standard deviation, cut off at 4 of them; the edge is repeated."""
-    return as_bytes(_gaussian(unit(image), deviation))
-
-
-def _gaussian(values: np.ndarray, deviation: float) -> np.ndarray:
     taps = gaussian_taps(deviation, int(4 * deviation + 0.5))
-    for axis in (0, 1):
-        values = scipy.ndimage.correlate1d(values, taps, axis=axis, mode="nearest")
-    return values
+
+    def work(planes: np.ndarray) -> np.ndarray:
+        values = unit(planes)
+        for axis in (1, 2):
+            values = scipy.ndimage.correlate1d(values, taps, axis=axis, mode="nearest")
+        return as_bytes(values)
+
+    return by_planes(work, image)
 
 
 def draw_offsets(
@@ -121,13 +122,13 @@ def glass_blur(image: np.ndarray, offsets: np.ndarray, deviation: float, reach: 
       reach: largest offset.
       passes: how often each pixel is visited.
     """
-    blurred = as_bytes(_gaussian(unit(image), deviation))
+    blurred = gaussian_blur(image, deviation)
     height, width, channels = image.shape
     source = np.arange(height * width)
     for moves in np.split(offsets, passes):
         source = source[_sources(height, width, moves, reach)]
     shuffled = blurred.reshape(-1, channels).take(source, axis=0).reshape(image.shape)
-    return as_bytes(_gaussian(unit(shuffled), deviation))
+    return gaussian_blur(shuffled, deviation)
 
 
 def _sources(height: int, width: int, moves: np.ndarray, reach: int) -> np.ndarray:
@@ -177,10 +178,14 @@ def motion_blur(image: np.ndarray, angle: float, radius: float, deviation: float
     height, width = image.shape[:2]
     row_index = np.arange(rows.min(), height + rows.max()).clip(0, height - 1)
     column_index = np.arange(columns.min(), width + columns.max()).clip(0, width - 1)
-    padded = image.reshape(height, width, -1).take(row_index, axis=0).take(column_index, axis=1)
-    levels = _correlated(_planes(padded) * 257.0, kernel)  # of 16 bits
-    levels += 0.5
-    return _picture((levels.astype(np.uint16) // 257).astype(np.uint8)).reshape(image.shape)
+    correlated = _correlation(kernel, height, width)
+
+    def work(planes: np.ndarray) -> np.ndarray:
+        levels = correlated(planes.take(row_index, axis=1).take(column_index, axis=2) * 257.0)  # of 16 bits
+        levels += 0.5
+        return (levels.astype(np.uint16) // 257).astype(np.uint8)
+
+    return by_planes(work, image.reshape(height, width, -1)).reshape(image.shape)
 
 
 # --- zoom -----------------------------------------------------------------------------------------------------------
@@ -188,26 +193,28 @@ def motion_blur(image: np.ndarray, angle: float, radius: float, deviation: float
 
 def zoom_blur(image: np.ndarray, largest: float, step: float) -> np.ndarray:
     """Mean of the picture and of its zooms into the middle by 1, 1 + step, ... largest; float32, as the authors have it."""
-    height, width, channels = image.shape
-    clean = image / np.float32(255)
-    rows, total = clean.reshape(height, -1), np.zeros((width, height * channels), np.float32)
     factors = np.arange(1, largest + step / 2, step)
-    for factor in factors:
-        zoomed = zoom(rows, factor).reshape(height, width, channels)
-        total += zoom(zoomed.transpose(1, 0, 2).reshape(width, -1), factor)
-    total += clean.transpose(1, 0, 2).reshape(width, -1)
-    total /= np.float32(len(factors) + 1)
-    return as_bytes(total.reshape(width, height, channels).transpose(1, 0, 2))
+
+    def work(planes: np.ndarray) -> np.ndarray:
+        clean = planes / np.float32(255)
+        total = np.zeros_like(clean.transpose(0, 2, 1), order="C")
+        for factor in factors:
+            total += zoom(zoom(clean, factor).transpose(0, 2, 1), factor)
+        total += clean.transpose(0, 2, 1)
+        total /= np.float32(len(factors) + 1)
+        return as_bytes(total).transpose(0, 2, 1)
+
+    return by_planes(work, image)
 
 
-def zoom(rows: np.ndarray, factor: float) -> np.ndarray:
-    """Zooms into the middle of the first axis, linearly: float [N, M] -> [N, M].
+def zoom(planes: np.ndarray, factor: float) -> np.ndarray:
+    """Zooms the rows into their middle, linearly: float [C, N, M] -> [C, N, M].
 
     What `scipy.ndimage.zoom` makes of the middle N / factor rows, and of that the middle N. A zoom of both axes is one after the
     other, which takes a tenth of the time of scipy's.
     """
-    before, share = _zoom_points(len(rows), factor, rows.dtype.type)
-    lower, upper = rows.take(before, axis=0), rows.take(before + 1, axis=0)
+    before, share = _zoom_points(planes.shape[1], factor, planes.dtype.type)
+    lower, upper = planes.take(before, axis=1), planes.take(before + 1, axis=1)
     upper -= lower
     upper *= share
     upper += lower

@@ -1,11 +1,14 @@
-"""Pixels as bytes and as floats in 0..1."""
+"""Pixels as bytes and as floats in 0..1, and how a picture is worked on piece by piece."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Callable
 
 import numpy as np
+
+_PIXELS_AT_ONCE = 8192  # whose float64 values, some times over, stay in a processor's cache
 
 
 def unit(image: np.ndarray) -> np.ndarray:
@@ -18,6 +21,44 @@ def as_bytes(values: np.ndarray) -> np.ndarray:
     np.clip(values, 0, 1, out=values)
     values *= 255
     return values.astype(np.uint8)
+
+
+def by_strips(work: Callable[..., np.ndarray], image: np.ndarray, *others: np.ndarray) -> np.ndarray:
+    """Works on some rows at a time: a picture of 224 pixels takes half the time if no array leaves the cache.
+
+    Args:
+      work: rows of the picture and of the others -> such rows, uint8.
+      image: uint8 [H, W, 3].
+      others: [H, ...] each.
+
+    Returns:
+      uint8 [H, W, 3].
+    """
+    height, width, _ = image.shape
+    rows = max(_PIXELS_AT_ONCE // width, 1)
+    if height <= rows:
+        return work(image, *others)
+    strips = (slice(start, start + rows) for start in range(0, height, rows))
+    return np.concatenate([work(image[strip], *(other[strip] for other in others)) for strip in strips])
+
+
+def by_planes(work: Callable[[np.ndarray], np.ndarray], image: np.ndarray) -> np.ndarray:
+    """Works on the channels: on each alone if the picture is large, for the reason of `by_strips`.
+
+    Args:
+      work: uint8 [C, H, W] -> uint8 [C, H, W].
+      image: uint8 [H, W, 3].
+
+    Returns:
+      uint8 [H, W, 3].
+    """
+    result = np.empty_like(image)
+    height, width, channels = image.shape
+    at_once = channels if height * width <= _PIXELS_AT_ONCE else 1
+    for start in range(0, channels, at_once):
+        part = slice(start, start + at_once)
+        result[..., part] = work(np.ascontiguousarray(image[..., part].transpose(2, 0, 1))).transpose(1, 2, 0)
+    return result
 
 
 def mirrored(index: np.ndarray, size: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from evaluation.robustness import hsv
 from evaluation.robustness.blur import motion_blur, zoom
 from evaluation.robustness.frost import TEXTURES, texture
-from evaluation.robustness.pixels import as_bytes, unit
+from evaluation.robustness.pixels import as_bytes, by_strips, unit
 
 # --- snow -----------------------------------------------------------------------------------------------------------
 
@@ -44,22 +44,26 @@ def snow_layer(
     """Flakes at rest, uint8 [S, S]: normal values, enlarged, and those below the threshold made black."""
     layer = np.multiply(standard_normal, deviation, dtype=np.float64)
     layer += mean
-    layer = zoom(zoom(layer, factor).T, factor).T
+    layer = zoom(zoom(layer[None], factor).transpose(0, 2, 1), factor)[0].T
     layer[layer < threshold] = 0
     return as_bytes(layer)
 
 
 def with_snow(image: np.ndarray, layer: np.ndarray, share: float) -> np.ndarray:
     """The whitened picture with a layer of flakes, uint8 [S, S], and the layer turned by 180 degrees; blended in float32."""
-    clean = image / np.float32(255)
-    red, green, blue = (
-        clean[..., channel] * np.float32(weight) for channel, weight in enumerate((0.299, 0.587, 0.114))
-    )
-    grey = red + green + blue
-    white = np.maximum(clean, (grey * np.float32(1.5) + np.float32(0.5))[..., None])
-    snowy = np.float32(share) * clean + np.float32(1 - share) * white
     flakes = unit(layer)
-    return as_bytes(snowy + (flakes + flakes[::-1, ::-1])[..., None])
+    flakes += flakes[::-1, ::-1].copy()
+    weights = np.array([0.299, 0.587, 0.114], np.float32)
+
+    def work(rows: np.ndarray, falling: np.ndarray) -> np.ndarray:
+        clean = rows / np.float32(255)
+        red, green, blue = (clean[..., channel] * weights[channel] for channel in range(3))
+        grey = red + green + blue
+        white = np.maximum(clean, (grey * np.float32(1.5) + np.float32(0.5))[..., None])
+        snowy = np.float32(share) * clean + np.float32(1 - share) * white
+        return as_bytes(snowy + falling[..., None])
+
+    return by_strips(work, image, flakes)
 
 
 # --- frost ----------------------------------------------------------------------------------------------------------
@@ -113,12 +117,17 @@ def draw_fog(generator: np.random.Generator, image: np.ndarray, thickness: float
 def fog(image: np.ndarray, uniform: np.ndarray, thickness: float, decay: float) -> np.ndarray:
     """Adds a height map times `thickness`, and scales the sum so that the brightest value could stay what it was."""
     height, width, _ = image.shape
-    clean = unit(image)
-    largest = clean.max()
-    clean += thickness * plasma(uniform, decay, fog_size(max(height, width)))[:height, :width, None]
-    clean *= largest
-    clean /= largest + thickness
-    return as_bytes(clean)
+    largest = image.max() / 255.0
+    heights = thickness * plasma(uniform, decay, fog_size(max(height, width)))[:height, :width, None]
+
+    def work(rows: np.ndarray, over: np.ndarray) -> np.ndarray:
+        foggy = unit(rows)
+        foggy += over
+        foggy *= largest
+        foggy /= largest + thickness
+        return as_bytes(foggy)
+
+    return by_strips(work, image, heights)
 
 
 def fog_size(side: int) -> int:

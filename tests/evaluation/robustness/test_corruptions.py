@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evaluation.robustness import pixels
 from evaluation.robustness.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, corrupt, picture_generator
 from tests.evaluation.robustness.pictures import any_pictures, smooth
 
@@ -48,6 +49,18 @@ def test_every_severity_changes_the_picture(name: str) -> None:
     results = [corrupt(image, name, severity, picture_generator(0, name, severity, 0)) for severity in range(1, 6)]
     for one, other in zip([image, *results], results):
         assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_working_piece_by_piece_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = smooth(32)
+
+    def results() -> list[np.ndarray]:
+        return [corrupt(image, name, severity, picture_generator(0, name, severity, 0)) for severity in range(1, 6)]
+
+    whole = results()
+    monkeypatch.setattr(pixels, "_PIXELS_AT_ONCE", 100)  # three rows, or one plane
+    np.testing.assert_array_equal(results(), whole)
 
 
 def test_no_order_changes_a_picture() -> None:
