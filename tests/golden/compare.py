@@ -22,6 +22,7 @@ import numpy as np
 
 from runtime.errors import UserError
 from runtime.signals import closed_output_ends
+from tests.golden.compare_corruptions import is_corruptions
 from tests.golden.robustness_metrics import compare_metrics, is_metrics
 
 OK, DEVIATES, UNREADABLE = 0, 1, 2
@@ -38,7 +39,9 @@ def compare(path: str) -> dict[str, Any]:
     content = read(path)
     kind = kind_of(content)
     if kind is None:
-        raise UserError(f"{path}: of no known kind: expected variables, learning rates, images or a trajectory")
+        raise UserError(
+            f"{path}: of no known kind: expected variables, learning rates, images, corruptions, robustness scores or a trajectory"
+        )
     try:
         result = _compare(kind, content, os.path.splitext(path)[0])
     except UserError as error:
@@ -66,6 +69,10 @@ def _compare(kind: str, content: Any, stem: str) -> dict[str, Any]:
         from tests.golden import compare_tables
 
         return compare_tables.COMPARISONS[kind](content)
+    if kind == "corruptions":
+        from tests.golden.compare_corruptions import compare_corruptions
+
+        return compare_corruptions(content)
     from tests.golden import compare_images
 
     return {"randaugment": compare_images.compare_randaugment, "preprocess": compare_images.compare_preprocess}[kind](
@@ -112,6 +119,8 @@ def kind_of(content: Any) -> str | None:
         return "trajectory"
     if {"jpeg", "eval"} <= first:
         return "preprocess"
+    if is_corruptions(content):
+        return "corruptions"
     return "randaugment" if "image" in first and any(name.count("/") == 3 for name in content) else None
 
 

@@ -66,7 +66,11 @@ def test_a_file_that_deviates_exits_1(tmp_path: Path, capsys: pytest.CaptureFixt
         ("missing.npz", None, "cannot be read: "),
         ("text.json", b"{", "cannot be read: "),
         ("cut.npz", b"PK\x03\x04 not a zip", "cannot be read: "),
-        ("other.json", b'{"a": 1}', "of no known kind: expected variables, learning rates, images or a trajectory"),
+        (
+            "other.json",
+            b'{"a": 1}',
+            "of no known kind: expected variables, learning rates, images, corruptions, robustness scores or a trajectory",
+        ),
         ("rates.json", b'[{"steps": [1], "learning_rate": [1]}]', "is no whole learning_rate file: KeyError: 'flags'"),
     ],
 )
@@ -122,6 +126,8 @@ def test_a_run_s_checkpoint_stands_for_its_run(tmp_path: Path) -> None:
         ({"image/noise": 0, "Rotate/3/pos/noise": 0}, "randaugment"),
         ({"sequences": [], "calibration": []}, "robustness_metrics"),
         ({"flip_tables": []}, "robustness_metrics"),
+        ({"input/32/0": 0, "contrast/32/1/0": 0}, "corruptions"),
+        ({"input/32/0": 0, "p/rotate/32/frames": 0}, "corruptions"),
         ({"efficientnet-b0": {"params": 1, "variables": []}}, "variables"),
         ([{"flags": {}, "steps": [], "learning_rate": []}], "learning_rate"),
         ([], None),
