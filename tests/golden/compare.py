@@ -40,7 +40,8 @@ def compare(path: str) -> dict[str, Any]:
     kind = kind_of(content)
     if kind is None:
         raise UserError(
-            f"{path}: of no known kind: expected variables, learning rates, images, corruptions, robustness scores or a trajectory"
+            f"{path}: of no known kind: expected variables, learning rates, images, corruptions, robustness scores or a "
+            "trajectory"
         )
     try:
         result = _compare(kind, content, os.path.splitext(path)[0])

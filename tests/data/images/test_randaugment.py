@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 from scipy import stats
@@ -188,7 +188,6 @@ def test_unknown_op():
 
 
 @given(st.integers(0, 1000), st.integers(0, 40), st.integers(-5, 40), st.integers(-5, 40))
-@settings(max_examples=40, deadline=None)
 def test_cutout_fills_a_square_that_is_clipped(seed, half_width, row, column):
     image = _random_image(seed)
     expected = image.copy()
@@ -248,7 +247,6 @@ def test_colour_and_sharpness_nearly_like_pillow(level):
 
 
 @given(st.integers(0, 1000), st.sampled_from([1, 3, 40, 255]), st.integers(2, 30))
-@settings(max_examples=30, deadline=None)
 def test_equalize_like_pillow(seed, values, height):
     image = (_random_image(seed, height, 21) % values).astype(np.uint8)
     expected = np.asarray(ImageOps.equalize(Image.fromarray(image)))
