@@ -13,7 +13,8 @@ from typing import Any, Callable
 from absl import app
 from absl import flags as absl_flags
 
-from flags import build, command_line, fast, notices, remote, rounds
+from flags import build, command_line, notices, remote, rounds
+from flags.build import fast
 from runtime import errors, signals, startup
 from runtime.errors import UserError
 
@@ -21,9 +22,9 @@ from runtime.errors import UserError
 # the module, and with it TensorFlow, is imported.
 MODES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "prepare": (build.prepare_config, "data.prepare.run", "prepare"),
-    "train": (build.train_config, "training.trainer", "run"),
-    "eval": (build.train_config, "training.trainer", "run"),
-    "train_and_eval": (build.train_config, "training.trainer", "run"),
+    "train": (build.train_config, "training.trainer", "train"),
+    "eval": (build.evaluate_config, "evaluation.run", "evaluate"),
+    "train_and_eval": (build.train_config, "training.trainer", "train"),
     "predict": (build.predict_config, "pseudo_label.predict.run", "run"),
     "balance": (build.balance_config, "pseudo_label.balance.run", "balance"),
     "iterate": (lambda flags: rounds.iterate_config(flags, _command()), "pseudo_label.rounds", "iterate"),

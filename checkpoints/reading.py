@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
-from checkpoints.names import AVERAGE_SUFFIX, MOMENTUM_SUFFIX, SQUARES_SUFFIX
+from checkpoints.names import AVERAGE_SUFFIX, MOMENTUM_SUFFIX, SQUARES_SUFFIX, STEP_NAME
 from checkpoints.writing import INDEX_SUFFIX, files_of, latest
 from efficientnet.model import EfficientNet
 from runtime.errors import UserError, first_line
@@ -37,7 +37,7 @@ def resolve(path: str, flag: str) -> str:
       UserError: a file of the checkpoint instead of its prefix, a folder without a checkpoint, nothing there.
     """
     match = _FILE_OF_A_CHECKPOINT.search(path)
-    if match:
+    if match and not tf.io.gfile.isdir(path):
         raise UserError(
             f"--{flag}: got {path}, expected the checkpoint's prefix; leave {match.group()} out: {path[: match.start()]}"
         )
@@ -186,3 +186,9 @@ def load_weights(
     for name, variable in named.items():
         variable.assign(reader.tensor(name + AVERAGE_SUFFIX if use_averages and name in averaged else name))
     return reader.prefix
+
+
+def step_of(prefix: str, flag: str) -> int:
+    """Updates that a checkpoint's training had done; 0 if the checkpoint does not say."""
+    reader = Reader(prefix, flag)
+    return int(reader.tensor(STEP_NAME)) if STEP_NAME in reader.shapes else 0

@@ -1,7 +1,7 @@
 """Every flag: name, default, where it counts, help with unit, and the check of its single value. Tables alone.
 
 Names and defaults marked [release] are the release's (docs/release.md, section 11); [ours] are new. Rules between flags stand in
-`flags/build.py`, the kinds of flags and what their scopes mean in `flags/kinds.py`. No TensorFlow here.
+`flags/build/`, the kinds of flags and what their scopes mean in `flags/kinds.py`. No TensorFlow here.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ CHECKPOINT_FLAGS = {
 def notices(values: FlagValues, config: Any) -> list[str]:
     """One line for each; `config` is what `flags.build` or `flags.rounds` made of the flags."""
     lines = _without_effect(values) + _other_classes(values)
-    return lines + _of_rounds(config) if isinstance(config, IterateConfig) else lines
+    return lines + _of_rounds(config) if values.mode == "iterate" else lines
 
 
 def _without_effect(values: FlagValues) -> list[str]:
@@ -57,7 +57,7 @@ def _of_rounds(config: IterateConfig) -> list[str]:
     """One line if nothing can be measured, and one for each student smaller than its teacher, which the method does not want."""
     lines = []
     teacher = config.teacher
-    if not teacher.evaluate:
+    if teacher.evaluation is None:
         lines.append(f"no accuracy will be measured: the data of {teacher.data.task.name} have no test split")
     for number, this in enumerate(config.rounds, start=1):
         student = this.student

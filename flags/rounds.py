@@ -7,7 +7,7 @@
 The teacher is what the command line's own flags describe, or the checkpoint of --teacher_model_path. A round (its labels, their
 balancing, its student) has the command line's flags but for what --rounds says of it. A finetuned network has its student's flags
 but for what the file of --finetune says, and sees no unlabeled images. A flag's scope (`flags/kinds.py`) says who may give it.
-Where the stages' folders lie is written at the head of `pseudo_label/rounds.py`.
+Where the stages' folders lie is written at the head of `runtime/work_dir.py`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from flags.kinds import Scope
 from flags.network import teacher_of
 from pseudo_label.config import IterateConfig, RoundConfig
 from runtime.errors import UserError
+from runtime.work_dir import balanced_dir, data_dir, finetuned_dir, predictions_dir, student_dir, teacher_dir
 from training.config import TrainConfig
 
 # Tasks that `prepare` makes of nothing but what is installed.
@@ -78,7 +79,7 @@ def iterate_config(values: FlagValues, command: str = "") -> IterateConfig:
     # The task's description does not exist before prepare has run; not to read it later either keeps a continued run's
     # configs equal to the first one's.
     common = {"label_data_dir": labeled, "num_shards": num_shards}
-    of_teacher = {**NOT_OF_TEACHERS, **common, "model_dir": os.path.join(work_dir, "teacher")}
+    of_teacher = {**NOT_OF_TEACHERS, **common, "model_dir": teacher_dir(work_dir)}
     ready = None
     if values.teacher_model_path or values.teacher_model_name:
         teacher, ready = _ready_teacher(values, of_teacher)
@@ -88,9 +89,8 @@ def iterate_config(values: FlagValues, command: str = "") -> IterateConfig:
     stages = []
     network = teacher
     for number, this in enumerate(rounds, start=1):
-        folder = os.path.join(work_dir, f"round{number}")
         with _said_of(this.title):
-            stages.append(_round_config(override(values, common), this, number, folder, images, network))
+            stages.append(_round_config(override(values, common), this, number, work_dir, images, network))
         network = stages[-1].outcome
     return IterateConfig(work_dir, teacher, tuple(stages), prepare, ready, command)
 
@@ -230,7 +230,7 @@ def override(values: FlagValues, changes: Changes) -> FlagValues:
 
 
 def _ready_teacher(values: FlagValues, of_teacher: Changes) -> tuple[TrainConfig, ConvertConfig]:
-    """The evaluation of the teacher that --teacher_model_path names, and how it comes into the work_dir."""
+    """What is known of the teacher that --teacher_model_path names, and how it comes into the work_dir."""
     path = needed(values, "teacher_model_path", "the checkpoint of --teacher_model_name")
     described = Description.beside(path)
     name = values.teacher_model_name or (described.model.name if described else "")
@@ -242,13 +242,13 @@ def _ready_teacher(values: FlagValues, of_teacher: Changes) -> tuple[TrainConfig
         raise UserError(
             "--init_model is given with --teacher_model_path, a teacher that is not trained; leave one of them out"
         )
-    evaluation = build.train_config(override(values, {**of_teacher, "model_name": name}), "teacher")
+    training = build.train_config(override(values, {**of_teacher, "model_name": name}), "teacher")
     named = override(values, {"teacher_model_name": name})
-    model, image_size = teacher_of(named, evaluation.model, evaluation.data.image_size)
-    data = dataclasses.replace(evaluation.data, image_size=image_size, small_image_model=model.small_image_model)
-    evaluation = dataclasses.replace(evaluation, model=model, data=data, train=False)
-    return evaluation, ConvertConfig(
-        "teacher", model, path, evaluation.model_dir, image_size, data.task, flag="teacher_model_path"
+    model, image_size = teacher_of(named, training.model, training.data.image_size)
+    data = dataclasses.replace(training.data, image_size=image_size, small_image_model=model.small_image_model)
+    training = dataclasses.replace(training, model=model, data=data)
+    return training, ConvertConfig(
+        "teacher", model, path, training.model_dir, image_size, data.task, flag="teacher_model_path"
     )
 
 
@@ -257,7 +257,7 @@ def _prepared(values: FlagValues, work_dir: str) -> FlagValues:
 
     This happens before the other stages' configs are made, because the files say which classes there are.
     """
-    values = override(values, {"data_dir": values.data_dir or os.path.join(work_dir, "data")})
+    values = override(values, {"data_dir": values.data_dir or data_dir(work_dir)})
     importlib.import_module("data.prepare.run").prepare(build.prepare_config(values))
     return override(values, {"source_dir": None, "num_shards": None})
 
@@ -266,13 +266,13 @@ def _prepare_config(values: FlagValues, work_dir: str) -> Optional[PrepareConfig
     """How to prepare the data, if the task needs no files and none were named."""
     if values.task_name not in BUILT_IN_TASKS or values.data_dir or values.label_data_dir or values.unlabel_data_dir:
         return None
-    return build.prepare_config(override(values, {"data_dir": os.path.join(work_dir, "data")}))
+    return build.prepare_config(override(values, {"data_dir": data_dir(work_dir)}))
 
 
 def _round_config(
-    values: FlagValues, this: Round, number: int, folder: str, images: str, teacher: TrainConfig
+    values: FlagValues, this: Round, number: int, work_dir: str, images: str, teacher: TrainConfig
 ) -> RoundConfig:
-    predictions, balanced = os.path.join(folder, "predictions"), os.path.join(folder, "balanced")
+    predictions, balanced = predictions_dir(work_dir, number), balanced_dir(work_dir, number)
     predicting = override(
         values, {**this.said, "unlabel_data_dir": images, "output_dir": predictions, "shard_id": "all"}
     )
@@ -286,7 +286,7 @@ def _round_config(
             **this.said,
             "noise_teacher": None,  # it predicts before the student trains
             "unlabel_data_dir": os.path.join(balanced, "data"),
-            "model_dir": os.path.join(folder, "student"),
+            "model_dir": student_dir(work_dir, number),
         },
     )
     balancing = override(student, {"input_dir": images, "prediction_dir": predictions, "output_dir": balanced})
@@ -301,11 +301,11 @@ def _round_config(
         ),
         build.balance_config(balancing, f"round {number} balance"),
         build.train_config(student, f"round {number} student", (teacher.model, teacher.model_dir)),
-        _finetune_config(student, this, number, folder),
+        _finetune_config(student, this, number, work_dir),
     )
 
 
-def _finetune_config(student: FlagValues, this: Round, number: int, folder: str) -> Optional[TrainConfig]:
+def _finetune_config(student: FlagValues, this: Round, number: int, work_dir: str) -> Optional[TrainConfig]:
     if this.finetune is None:
         return None
     values = override(
@@ -316,7 +316,7 @@ def _finetune_config(student: FlagValues, this: Round, number: int, folder: str)
             "init_model": True,
             "init_model_path": student.model_dir,
             "reset_head": None,
-            "model_dir": os.path.join(folder, "finetuned"),
+            "model_dir": finetuned_dir(work_dir, number),
         },
     )
     with _said_of("--finetune"):

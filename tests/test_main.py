@@ -159,7 +159,7 @@ def test_every_mode_hands_its_config_to_one_function(monkeypatch, mode):
     code, asked = start(monkeypatch, got.append, f"--mode={mode}", *PARTS[mode])
     assert (code, len(got)) == (0, 1)
     assert asked == [main.MODES[mode][1]]
-    assert type(got[0]).__name__ == {"eval": "TrainConfig", "train_and_eval": "TrainConfig"}.get(
+    assert type(got[0]).__name__ == {"eval": "EvaluateConfig", "train_and_eval": "TrainConfig"}.get(
         mode, f"{mode.capitalize()}Config"
     )
 

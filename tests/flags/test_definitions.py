@@ -237,7 +237,7 @@ class Watched(flags.FlagValues):
         return super().__getitem__(name)
 
 
-TRAINING = ("--mode=train", "--model_dir=m")
+TRAINING = ("--mode=train_and_eval", "--model_dir=m")
 ONLINE = ("--teacher_model_name=efficientnet-b0", "--teacher_model_path=t", "--unlabel_ratio=1")
 COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "prepare": [("--task_name=digits", "--data_dir=x", "--num_shards=2")],
@@ -245,6 +245,10 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
         (*TRAINING, "--label_data_dir=l", "--use_bfloat16", "--small_image_model"),
         (*TRAINING, "--data_dir={}", "--task_name=svhn", *ONLINE, "--num_label_classes=7"),
         (*TRAINING, "--label_data_dir=l", "--eval_split=test"),
+    ],
+    "eval": [
+        ("--model_dir=m", "--label_data_dir=l", "--use_bfloat16", "--small_image_model"),
+        ("--model_dir=m", "--data_dir={}", "--task_name=svhn", "--num_label_classes=7"),
     ],
     "predict": [
         ("--predict_ckpt_path=c", "--output_dir=o", "--unlabel_data_dir=u", "--noise_teacher", "--use_bfloat16"),

@@ -241,7 +241,7 @@ def released(line, *more):
 def test_released_svhn_training_with_the_teacher_online():
     more = ("--teacher_model_name=efficientnet-b0", "--teacher_model_path=ckpt/model.ckpt", "--unlabel_data_dir=./u")
     config = build.train_config(released(SVHN_TRAINING, *more))
-    assert (config.train, config.evaluate) == (True, False)
+    assert config.evaluation is None
     assert config.teacher == config.model
     assert config.device.use_bfloat16 is False
 
@@ -263,8 +263,8 @@ def test_released_evaluations():
     line = (
         "--model_name=efficientnet-b0 --use_tpu=False --use_bfloat16=False --mode=eval --label_data_dir=l --model_dir=m"
     )
-    assert build.train_config(released(line)).eval_split == "validation"
-    assert build.train_config(released(line, "--task_name=svhn")).eval_split == "test"
+    assert build.evaluate_config(released(line)).data.split == "validation"
+    assert build.evaluate_config(released(line, "--task_name=svhn")).data.split == "test"
 
 
 def test_released_predictions_and_reassignment():

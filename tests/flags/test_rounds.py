@@ -9,6 +9,7 @@ import os
 import pytest
 from PIL import Image
 
+from data.config import SplitConfig
 from data.tasks import TASKS
 from efficientnet.variants import ModelConfig
 from flags import rounds
@@ -114,7 +115,10 @@ def test_every_stage_has_its_folder():
         assert this.student.data.unlabel_data_dir == f"{folder}/balanced/data"
         assert this.student.data.label_data_dir == "work/data/labeled"
         assert this.student.model_dir == f"{folder}/student"
-        assert (this.student.teacher, this.student.train, this.student.evaluate) == (None, True, True)
+        assert (this.student.teacher, this.student.evaluation) == (
+            None,
+            SplitConfig(TASKS["digits"], "work/data/labeled"),
+        )
         teacher = this.student
 
 
@@ -236,7 +240,7 @@ def test_a_ready_made_teacher_is_taken_instead_of_trained(tmp_path):
     teacher, ready, first = config.teacher, config.ready_teacher, config.rounds[0]
     assert (ready.checkpoint, ready.model_dir) == ("released/model.ckpt", "work/teacher")
     assert (ready.model, ready.image_size) == (teacher.model, 240)  # the variant's own, as of an online teacher
-    assert (teacher.train, teacher.evaluate, teacher.model_dir) == (False, True, "work/teacher")
+    assert (teacher.evaluation.split, teacher.model_dir) == ("validation", "work/teacher")
     assert (first.predict.checkpoint, first.predict.model, first.predict.image_size) == (
         "work/teacher",
         teacher.model,
@@ -291,7 +295,7 @@ def test_ones_own_images_are_prepared_before_the_configs_are_made(tmp_path):
     assert config.teacher.model.num_classes == config.rounds[0].balance.num_classes == 2
     assert config.rounds[0].predict.input_dir == f"{tmp_path}/work/data/unlabeled"
     assert config.rounds[0].predict.num_shards == 2
-    assert not config.teacher.evaluate
+    assert config.teacher.evaluation is None
     assert notices(parsed(*ITERATE, *arguments), config)[0] == (
         "no accuracy will be measured: the data of folder have no test split"
     )

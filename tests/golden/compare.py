@@ -22,6 +22,8 @@ import numpy as np
 
 from runtime.errors import UserError
 from runtime.signals import closed_output_ends
+from tests.golden.compare_corruptions import is_corruptions
+from tests.golden.robustness_metrics import compare_metrics, is_metrics
 
 OK, DEVIATES, UNREADABLE = 0, 1, 2
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
@@ -37,7 +39,10 @@ def compare(path: str) -> dict[str, Any]:
     content = read(path)
     kind = kind_of(content)
     if kind is None:
-        raise UserError(f"{path}: of no known kind: expected variables, learning rates, images or a trajectory")
+        raise UserError(
+            f"{path}: of no known kind: expected variables, learning rates, images, corruptions, robustness scores or a "
+            "trajectory"
+        )
     try:
         result = _compare(kind, content, os.path.splitext(path)[0])
     except UserError as error:
@@ -54,6 +59,8 @@ def _trajectory_of(path: str) -> str:
 
 
 def _compare(kind: str, content: Any, stem: str) -> dict[str, Any]:
+    if kind == "robustness_metrics":
+        return compare_metrics(content)
     # TensorFlow is imported here, so that `main` can quiet it first.
     if kind == "trajectory":
         from tests.golden.compare_trajectory import compare_trajectory
@@ -63,6 +70,10 @@ def _compare(kind: str, content: Any, stem: str) -> dict[str, Any]:
         from tests.golden import compare_tables
 
         return compare_tables.COMPARISONS[kind](content)
+    if kind == "corruptions":
+        from tests.golden.compare_corruptions import compare_corruptions
+
+        return compare_corruptions(content)
     from tests.golden import compare_images
 
     return {"randaugment": compare_images.compare_randaugment, "preprocess": compare_images.compare_preprocess}[kind](
@@ -100,6 +111,8 @@ def kind_of(content: Any) -> str | None:
         return "learning_rate" if tables else None
     if not isinstance(content, dict) or not content:
         return None
+    if is_metrics(content):
+        return "robustness_metrics"
     if all(isinstance(value, dict) and "variables" in value for value in content.values()):
         return "variables"
     first = {name.split("/")[0] for name in content}
@@ -107,6 +120,8 @@ def kind_of(content: Any) -> str | None:
         return "trajectory"
     if {"jpeg", "eval"} <= first:
         return "preprocess"
+    if is_corruptions(content):
+        return "corruptions"
     return "randaugment" if "image" in first and any(name.count("/") == 3 for name in content) else None
 
 

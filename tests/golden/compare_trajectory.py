@@ -95,7 +95,7 @@ def train_config(arrays: Arrays, folder: str, scratch: str) -> TrainConfig:
         values(["compare", *given, *(f"--{flag}" for flag in added)])
     except absl_flags.Error as error:
         raise UserError(f"flags of the file: {' '.join(str(error).split())}") from error
-    return dataclasses.replace(build.train_config(values), evaluate=False)
+    return dataclasses.replace(build.train_config(values), evaluation=None)
 
 
 def _teacher_checkpoint(arrays: Arrays, folder: str, scratch: str) -> str:

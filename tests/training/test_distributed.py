@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 from checkpoints import writing
-from data.config import AugmentConfig, DataConfig
+from data.config import AugmentConfig, DataConfig, SplitConfig
 from data.prepare import run
 from data.prepare.config import PrepareConfig
 from data.tasks import load_task
@@ -63,7 +63,7 @@ def config(tmp_path_factory):
         DeviceConfig(use_tpu=False),
         save_checkpoints_steps=PERIOD,
         log_step_count_steps=1,
-        eval_batch_size=4,
+        evaluation=SplitConfig(task, data.label_data_dir, eval_batch_size=4),
     )
 
 
@@ -107,7 +107,7 @@ def read(model_dir, name):
 
 @pytest.fixture(scope="module")
 def one_device(config):
-    trainer.run(config)
+    trainer.train(config)
     return config.model_dir
 
 

@@ -23,7 +23,7 @@ def traces(folder):
 def test_a_training_writes_a_profile_of_the_steps_and_of_no_other(tmp_path, monkeypatch):
     data_dir = str(tmp_path / "data")
     run.prepare(PrepareConfig("digits", data_dir, 20, num_test_images=21, num_shards=2))
-    config = dataclasses.replace(make_config(data_dir, str(tmp_path / "model")), evaluate=False, profile_steps=(1, 3))
+    config = dataclasses.replace(make_config(data_dir, str(tmp_path / "model")), evaluation=None, profile_steps=(1, 3))
     told = []
     start, stop = tf.profiler.experimental.start, tf.profiler.experimental.stop
     one = trainer.Trainer(config, tf.distribute.get_strategy())

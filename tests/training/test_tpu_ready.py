@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data.config import AugmentConfig, DataConfig, TeacherNoise
+from data.config import AugmentConfig, DataConfig, SplitConfig, TeacherNoise
 from data.prepare.config import PrepareConfig
 from data.prepare.run import prepare
 from data.records.shards import find_shards
@@ -205,6 +205,7 @@ def training_config(data_dir: str, model_dir: str) -> TrainConfig:
         OptimizerConfig(8, 8, 20, base_learning_rate=0.1),
         model_dir,
         DeviceConfig(use_tpu=False),
+        evaluation=SplitConfig(task, data.label_data_dir),
         steps_per_eval=4,
         save_checkpoints_steps=3,
         log_step_count_steps=2,
@@ -229,7 +230,7 @@ def test_a_run_traces_each_step_once(data_dir, tmp_path, monkeypatch):
     config = training_config(data_dir, str(tmp_path / "model"))
     steps = Counter(monkeypatch, TrainingStep, "__call__")
     evaluations = Counter(monkeypatch, Evaluator, "_count")
-    result = trainer.run(config)
+    result = trainer.train(config)
     assert result is not None
     assert result["num_images"] == 21  # in batches of 8, so that the last one is short
     assert (steps.calls, evaluations.calls) == (1, 1)

@@ -41,9 +41,9 @@ def main() -> None:
             if self.step == arguments.die_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        trainer.Trainer._boundary = die  # type: ignore[method-assign]
+        trainer.Trainer._boundary = die  # type: ignore[method-assign, assignment]
     with open(arguments.config, "rb") as file:
-        trainer.run(pickle.load(file))
+        trainer.train(pickle.load(file))
 
 
 if __name__ == "__main__":

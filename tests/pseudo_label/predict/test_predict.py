@@ -32,7 +32,7 @@ from pseudo_label.config import PredictConfig
 from pseudo_label.predict import run
 from pseudo_label.predict.run import SETTINGS_FILE
 from pseudo_label.predict.shards import find_shards
-from reporting.numbers import read_predictions
+from pseudo_label.quality import read_predictions
 from runtime import devices, files
 from runtime.config import DeviceConfig
 from runtime.errors import UserError
