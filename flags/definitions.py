@@ -6,7 +6,7 @@ Names and defaults marked [release] are the release's (docs/release.md, section 
 
 from __future__ import annotations
 
-from flags.kinds import Flag, Scope, choice, number, switch, text, texts, whole
+from flags.kinds import Flag, Scope, choice, folder, folders, number, path, paths, switch, text, texts, whole
 
 MODES = (
     "prepare", "train", "eval", "train_and_eval", "predict", "balance", "iterate", "classify", "convert", "export",
@@ -72,21 +72,21 @@ WHAT_TO_DO = (
 )
 
 FOLDERS = (
-    text(
+    folder(
         "data_dir",
         None,
         PREPARE | TRAINING | READY | BALANCE | RUN,
         "A folder that --mode=prepare wrote, with task.json, labeled/ and unlabeled/. Its parts are the defaults of "
         "--label_data_dir, and of --unlabel_data_dir (balance: --input_dir) if plain unlabeled images are wanted. [ours]",
     ),
-    text(
+    folders(
         "label_data_dir",
         None,
         TRAINING | EVAL | PREDICT | RUN,
         "Folder of the labeled shards (train-*, test-*, ...); `;` separates several. As in the release, predict reads its "
         "images from here if --unlabel_data_dir is not given. [release]",
     ),
-    text(
+    folders(
         "unlabel_data_dir",
         "",
         STUDENT | PREDICT | RUN,
@@ -94,14 +94,14 @@ FOLDERS = (
         "(train*, extra*) if its teacher is online. predict and iterate read plain images; predict with --reassign_label reads "
         "balanced records. [release]",
     ),
-    text(
+    folder(
         "model_dir",
         None,
         TRAINING | EVAL | CONVERT | DECIDED,
         "Folder of checkpoints, metrics and evaluations. [release]",
     ),
-    text("work_dir", None, ITERATE | RUN, "Folder of all stages, the manifest and the report. [ours]"),
-    text(
+    folder("work_dir", None, ITERATE | RUN, "Folder of all stages, the manifest and the report. [ours]"),
+    folder(
         "output_dir",
         None,
         PREDICT | BALANCE | EXPORT | DECIDED,
@@ -254,7 +254,7 @@ SCHEDULE = (
         *PROBABILITY,
     ),
     switch("init_model", False, ITS_OWN, "Start from the weights (the averages) of --init_model_path. [release]"),
-    text(
+    path(
         "init_model_path",
         None,
         ITS_OWN | CONVERT,
@@ -302,7 +302,7 @@ UNLABELED = (
         "The online teacher's network; default: no online teacher. iterate: the network of the ready-made teacher if no "
         "model.json says it. [release]",
     ),
-    text(
+    path(
         "teacher_model_path",
         None,
         STUDENT | RUN,
@@ -397,7 +397,7 @@ DATA = (
         TRAINING | EVAL | PREDICT,
         "Count records that cannot be read and go on, instead of stopping. [ours]",
     ),
-    text(
+    folder(
         "source_dir",
         None,
         PREPARE,
@@ -412,6 +412,13 @@ DATA = (
         PREPARE,
         "Of the digits: how many training images keep their label, the same number of every class; the rest is unlabeled. "
         "[ours]",
+    ),
+    switch(
+        "flip",
+        True,
+        PREPARE,
+        "Of a folder: mirrored images keep their class, so trainings mirror half of them. --noflip if they do not: arrows, text, "
+        "left and right hands. [ours]",
     ),
 )
 
@@ -433,17 +440,17 @@ EVALUATION = (
 )
 
 PREDICTION = (
-    text(
+    path(
         "predict_ckpt_path",
         None,
         PREDICT | CLASSIFY | EXPORT | DECIDED,
         "The checkpoint: a prefix or a model_dir. [release]",
     ),
-    texts(
+    paths(
         "input_files", CLASSIFY, "An image file, or a folder, of which all images are taken; may be repeated. [ours]"
     ),
-    text("output_csv", None, CLASSIFY, "File for a row an image; default: the terminal alone. [ours]"),
-    text("info_dir", None, PREDICT | DECIDED, "Folder of the counts; default: --output_dir. [release]"),
+    path("output_csv", None, CLASSIFY, "File for a row an image; default: the terminal alone. [ours]"),
+    folder("info_dir", None, PREDICT | DECIDED, "Folder of the counts; default: --output_dir. [release]"),
     text(
         "file_prefix",
         "train",
@@ -481,8 +488,8 @@ PREDICTION = (
 )
 
 BALANCING = (
-    text("input_dir", None, BALANCE | DECIDED, "Folder of the shards that were predicted on. [release]"),
-    text("prediction_dir", None, BALANCE | DECIDED, "Folder of the prediction shards. [release]"),
+    folders("input_dir", None, BALANCE | DECIDED, "Folder of the shards that were predicted on. [release]"),
+    folders("prediction_dir", None, BALANCE | DECIDED, "Folder of the prediction shards. [release]"),
     whole("num_image", 1300, BALANCE, "Records of every class that has any candidate. [release]"),
     number(
         "min_threshold",

@@ -21,19 +21,19 @@ def prepare_config(values: FlagValues) -> PrepareConfig:
         raise UserError(
             f"--num_labeled: digits alone draws its labeled images, --task_name={task_name} has them already; leave the flag out"
         )
-    data_dir = needed(values, "data_dir", "the folder to write to")
-    if ";" in data_dir:
+    if values["flip"].present and task_name != "folder":
         raise UserError(
-            f"--data_dir: got {data_dir}; every other mode takes ; for a sign between folders, choose another name"
+            f"--flip: whether mirrored images keep their class is known of --task_name={task_name}; leave the flag out"
         )
     return PrepareConfig(
         task_name,
-        data_dir,
+        needed(values, "data_dir", "the folder to write to"),
         num_labeled=values.num_labeled,
         num_test_images=values.num_test_images,
         seed=values.seed,
         source_dir=values.source_dir or "",
         download=values.download,
         num_processes=values.num_processes,
+        flip=values.flip,
         **({"num_shards": values.num_shards} if values["num_shards"].present else {}),
     )
