@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import glob
+import json
 import os
 import tempfile
 
@@ -14,11 +16,22 @@ from hypothesis import assume, example, given
 from checkpoints import writing
 from checkpoints.config import ConvertConfig
 from checkpoints.reading import Reader
-from data.records.shards import find_shards, write_shard
+from data.records.examples import name_of, unlabeled_example
+from data.records.shards import find_shards, read_shard, write_shard
 from data.tasks import TASKS
+from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
+from evaluation.classify.run import classify
+from flags import build
+from flags.rounds import iterate_config
+from pseudo_label import rounds as loop
+from pseudo_label.config import PredictConfig
 from pseudo_label.manifest import Manifest, Stage
+from pseudo_label.predict.run import predict
+from runtime.config import DeviceConfig
 from runtime.errors import UserError
+from tests.data.prepare.test_folder import picture, save
+from tests.flags.parsing import parsed
 from tests.runtime.test_files import NAMES
 
 MODEL = ModelConfig("efficientnet-b0", 10)
@@ -87,3 +100,85 @@ def test_a_stage_that_is_done_is_done_in_a_work_dir_of_any_name(tmp_path, monkey
     assert again.is_done(stage(name, ("a", "b")))
     with pytest.raises(UserError, match=r"done with task.class_names=\['a', 'b'\], these flags give \['a', '1'\]"):
         again.check(stage(name, ("a", "1")))
+
+
+ODD = "a [1] * ? $x , ~ ü"
+CLASSES = ("[1] * ?", "$x , ~ ü", "$100_$200", "<b>&\\")
+TINY = (
+    "--use_tpu=False", "--width_coefficient=0.1", "--depth_coefficient=0.1", "--input_image_size=32", "--train_steps=4",
+    "--train_batch_size=8", "--save_checkpoints_steps=2", "--log_step_count_steps=2", "--teacher_softmax_temp=1",
+    "--rounds=efficientnet-b0:1", "--num_image=6",
+)  # fmt: skip
+
+
+def fill_with_neighbours(root):
+    """Pictures in a folder of an odd name, and beside it folders that its name as a pattern would match."""
+    source = root / ODD / "pictures ~"
+    for label, name in enumerate(CLASSES):
+        for split, count in (("labeled", 4), ("test", 2)):
+            for number in range(count):
+                save(
+                    source / split / name / f"{split} {number}.png",
+                    picture(10 * label + number + 100 * (split == "test"), 32, 32),
+                )
+    for number in range(12):
+        save(source / "unlabeled" / "[x]" / f"{number}*.png", picture(500 + number, 32, 32))
+    theirs = root / "a 1 x y $x , ~ ü" / "teacher" / "model.ckpt-9.index"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("theirs")
+    mine = root / ODD / "run" / "my.writing-plan.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    return source, [theirs, mine]
+
+
+def test_the_whole_loop_in_a_folder_and_with_classes_of_any_name(tmp_path, capsys):
+    source, kept = fill_with_neighbours(tmp_path)
+    run = tmp_path / ODD / "run"
+    flags = ("--mode=iterate", "--task_name=folder", f"--source_dir={source}", f"--work_dir={run}", *TINY)
+    config = iterate_config(parsed(*flags), "the command")
+    loop.iterate(config)
+    assert list(config.teacher.data.task.class_names) == sorted(CLASSES)
+    results = json.loads((run / "report" / "results.json").read_text())
+    assert [network["test"]["num_images"] for network in results["networks"]] == [8, 8]
+    for picture_of in ("training-teacher.png", "round1-classes.png", "round1-mosaic.png"):
+        assert (run / "report" / picture_of).stat().st_size > 1000
+    assert [path.read_text() for path in kept] == ["theirs", "mine"]
+    assert not [path for path in tmp_path.rglob("*") if ".writing-" in path.name and path not in kept]
+    capsys.readouterr()
+    loop.iterate(iterate_config(parsed(*flags), "the command"))
+    assert "[4/4] round1/student: done before" in capsys.readouterr().out
+    student = run / "round1" / "student"
+    given = (f"--predict_ckpt_path={student}", f"--input_files={source}/unlabeled", f"--output_csv={run}/answers.csv")
+    answers = classify(build.classify_config(parsed("--mode=classify", "--use_tpu=False", *given)))
+    assert len(answers) == 12
+    with open(run / "answers.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["class_1"] for row in rows} <= set(CLASSES)
+    assert sorted(row["image"] for row in rows) == sorted(str(path) for path in (source / "unlabeled/[x]").iterdir())
+    balanced = [record for path in (run / "round1/balanced/data").iterdir() for record in read_shard(str(path))]
+    names = {name_of(record).decode() for record in balanced}
+    assert names <= {f"unlabeled/[x]/{number}*.png" for number in range(12)}
+    assert names
+
+
+def test_labels_of_another_teacher_are_never_taken_for_this_ones(tmp_path):
+    """`predict` into `p[1]` again, with another checkpoint, is refused before it writes."""
+    task = dataclasses.replace(TASKS["digits"])
+    model = ModelConfig("efficientnet-b0", 10, task.mean, task.std, True, width_coefficient=0.1, depth_coefficient=0.1)
+    images = tmp_path / "images [1]"
+    example = unlabeled_example(tf.io.encode_png(tf.zeros([16, 16, 3], tf.uint8)).numpy())
+    write_shard(str(images / "train-00000-of-00001"), [example] * 3)
+    checkpoints = [str(tmp_path / f"teacher {seed}*") for seed in (1, 2)]
+    for seed, folder in enumerate(checkpoints):
+        network = EfficientNet(model, seed=seed)
+        writing.save_tensors(folder, 1, dict(network.named_variables()))
+    config = PredictConfig(
+        "predict", model, checkpoints[0], str(images), str(tmp_path / "p[1]"), 16, num_shards=1, use_averages=False,
+        samples_per_class=0, device=DeviceConfig(use_tpu=False),
+    )  # fmt: skip
+    predict(config)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "p[1]").iterdir()}
+    with pytest.raises(UserError, match=r"^--output_dir: .*p\[1\] was begun with predict_ckpt_path='model.ckpt-1 \("):
+        predict(dataclasses.replace(config, checkpoint=checkpoints[1]))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "p[1]").iterdir()} == before
