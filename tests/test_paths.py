@@ -26,6 +26,7 @@ from flags import build
 from flags.rounds import iterate_config
 from pseudo_label import rounds as loop
 from pseudo_label.config import PredictConfig
+from pseudo_label.made_with import check_not_foreign
 from pseudo_label.manifest import Manifest, Stage
 from pseudo_label.predict.run import predict
 from runtime.config import DeviceConfig
@@ -160,6 +161,18 @@ def test_the_whole_loop_in_a_folder_and_with_classes_of_any_name(tmp_path, capsy
     names = {name_of(record).decode() for record in balanced}
     assert names <= {f"unlabeled/[x]/{number}*.png" for number in range(12)}
     assert names
+
+
+@pytest.mark.parametrize("content", ['{"editor.fontSize": 9, "seed": 1}', "not JSON", "[]", "\xff"])
+def test_settings_of_the_users_own_are_never_written_over(tmp_path, content):
+    path = tmp_path / "settings.json"
+    path.write_text(content, encoding="latin-1")
+    wanted = {"seed": 0, "num_image": 3, "num_shards": 2}
+    with pytest.raises(UserError, match=r"^--output_dir: \S+/settings.json is there already and was not written here"):
+        check_not_foreign(str(path), wanted)
+    path.write_text(json.dumps({"seed": 5, "num_image": 4}))
+    check_not_foreign(str(path), wanted)
+    check_not_foreign(str(tmp_path / "none.json"), wanted)
 
 
 def test_labels_of_another_teacher_are_never_taken_for_this_ones(tmp_path):

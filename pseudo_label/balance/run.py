@@ -35,11 +35,12 @@ from pseudo_label.balance.plan import (
 )
 from pseudo_label.balance.shards import read_confidences, write_balanced, writing
 from pseudo_label.config import BalanceConfig
-from pseudo_label.made_with import SETTINGS_FILE, check_begun_with
+from pseudo_label.made_with import SETTINGS_FILE, check_begun_with, check_not_foreign
 from runtime.errors import UserError
 from runtime.files import is_temporary, matching, remove_unfinished, write_text
 from runtime.work_dir import STATS_FILE
 
+_IN_STATS = ("settings", "only_get_stats", "num_records", "num_unique", "classes")
 # These change how the work is done, where it goes or how it is shown, not what comes out.
 _WITHOUT_EFFECT = ("title", "output_dir", "only_get_stats", "beam_args")
 
@@ -175,7 +176,9 @@ def _begin(config: BalanceConfig) -> None:
 
 def _check_settings(config: BalanceConfig) -> None:
     path, wanted = _path(config, SETTINGS_FILE), _settings(config)
+    check_not_foreign(_path(config, STATS_FILE), dict.fromkeys(_IN_STATS))
     if all(is_temporary(shard) for shard in matching(data_dir(config), rf"{OUTPUT_PREFIX}-.*")):
+        check_not_foreign(path, wanted)
         return  # nothing was made with those settings: they may have been what was wrong
     if not tf.io.gfile.exists(path):
         raise UserError(

@@ -29,7 +29,7 @@ from data.streams.unreadable import Unreadable
 from efficientnet.forward_pass import ForwardPass
 from efficientnet.model import EfficientNet
 from pseudo_label.config import PredictConfig
-from pseudo_label.made_with import SETTINGS_FILE, check_begun_with
+from pseudo_label.made_with import SETTINGS_FILE, check_begun_with, check_not_foreign
 from pseudo_label.predict.samples import Samples
 from pseudo_label.predict.shards import (
     Shard,
@@ -114,6 +114,7 @@ def _check_settings(config: PredictConfig) -> None:
     if tf.io.gfile.exists(path) and matching(folder, r"info-.*\.txt"):
         check_begun_with(path, config.output_dir, wanted)
         return
+    check_not_foreign(path, wanted)
     with write_faults(path, OUTPUT_FLAG):
         write_text(path, json.dumps(wanted, indent=1) + "\n")
 

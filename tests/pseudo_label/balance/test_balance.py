@@ -757,3 +757,17 @@ def test_the_names_of_files_stay_with_their_images(tmp_path):
 def only_probabilities(row: np.ndarray) -> bytes:
     feature = {PROBABILITIES: tf.train.Feature(float_list=tf.train.FloatList(value=row))}
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+
+def test_files_of_the_users_own_in_the_output_dir_are_not_written_over(tmp_path):
+    write_inputs(tmp_path, random_shards())
+    (tmp_path / "out").mkdir()
+    for name in ("stats.json", "settings.json"):
+        path = tmp_path / "out" / name
+        path.write_text('{"mine": 1}')
+        with pytest.raises(
+            UserError, match=rf"^--output_dir: \S+/out/{name} is there already and was not written here"
+        ):
+            balance(config_for(tmp_path))
+        assert path.read_text() == '{"mine": 1}'
+        path.unlink()
