@@ -20,6 +20,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, Callable
 
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
+
 import numpy as np
 from PIL import Image
 
@@ -64,7 +66,6 @@ def _ours(picture: np.ndarray, name: str, severity: int, number: int) -> np.ndar
 
 
 def _peer() -> Candidate | None:
-    os.environ["NUMBA_NUM_THREADS"] = "1"
     try:
         import cv2
         import imagecorruptions

@@ -17,6 +17,7 @@ import scipy.ndimage
 from evaluation.robustness.pixels import as_bytes, by_planes, half_gaussian, mirrored, unit
 
 _SMALL_KERNEL = 25  # values
+_VALUES_AT_ONCE = 2**17  # of zooms
 
 # --- defocus --------------------------------------------------------------------------------------------------------
 
@@ -193,28 +194,39 @@ def motion_blur(image: np.ndarray, angle: float, radius: float, deviation: float
 
 def zoom_blur(image: np.ndarray, largest: float, step: float) -> np.ndarray:
     """Mean of the picture and of its zooms into the middle by 1, 1 + step, ... largest; float32, as the authors have it."""
-    factors = np.arange(1, largest + step / 2, step)
+    factors = np.arange(1, largest + step / 2, step).tolist()
 
     def work(planes: np.ndarray) -> np.ndarray:
         clean = planes / np.float32(255)
-        total = np.zeros_like(clean.transpose(0, 2, 1), order="C")
-        for factor in factors:
-            total += zoom(zoom(clean, factor).transpose(0, 2, 1), factor)
-        total += clean.transpose(0, 2, 1)
+        total = np.zeros(clean.transpose(2, 0, 1).shape, np.float32)
+        at_once = max(_VALUES_AT_ONCE // clean.size, 1)
+        for start in range(0, len(factors), at_once):
+            for zoomed in zooms(clean, tuple(factors[start : start + at_once])):
+                total += zoomed
+        total += clean.transpose(2, 0, 1)
         total /= np.float32(len(factors) + 1)
-        return as_bytes(total).transpose(0, 2, 1)
+        return as_bytes(total).transpose(1, 2, 0)
 
     return by_planes(work, image)
 
 
-def zoom(planes: np.ndarray, factor: float) -> np.ndarray:
-    """Zooms the rows into their middle, linearly: float [C, N, M] -> [C, N, M].
+def zooms(planes: np.ndarray, factors: tuple[float, ...]) -> np.ndarray:
+    """Zooms into the middle, linearly: float [C, H, W] -> [factors, W, C, H].
 
-    What `scipy.ndimage.zoom` makes of the middle N / factor rows, and of that the middle N. A zoom of both axes is one after the
-    other, which takes a tenth of the time of scipy's.
+    What `scipy.ndimage.zoom` makes of the middle H / factor rows and W / factor columns, and of that the middle H and W. Here one
+    axis is interpolated after the other, each as the first of the array, which takes a tenth of the time.
     """
-    before, share = _zoom_points(planes.shape[1], factor, planes.dtype.type)
-    lower, upper = planes.take(before, axis=1), planes.take(before + 1, axis=1)
+    channels, height, width = planes.shape
+    number, dtype = len(factors), planes.dtype.type
+    rows = _interpolated(planes.transpose(1, 0, 2).reshape(height, -1), *_zoom_points(height, factors, 0, dtype))
+    columns = rows.reshape(number, height, channels, width).transpose(0, 3, 2, 1).reshape(number * width, -1)
+    zoomed = _interpolated(columns, *_zoom_points(width, factors, width, dtype))
+    return zoomed.reshape(number, width, channels, height)
+
+
+def _interpolated(values: np.ndarray, before: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Between the rows `before` and those after them: [N, M], int [K], [K, 1] -> [K, M]."""
+    lower, upper = values.take(before, axis=0), values.take(before + 1, axis=0)
     upper -= lower
     upper *= share
     upper += lower
@@ -222,11 +234,22 @@ def zoom(planes: np.ndarray, factor: float) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def _zoom_points(size: int, factor: float, dtype: type) -> tuple[np.ndarray, np.ndarray]:
-    """Between which rows the zoomed ones lie, the first of the two: int [size], and the share of the second: [size, 1]."""
-    crop = math.ceil(size / factor)
-    zoomed = round(crop * factor)
-    position = np.arange(zoomed) * ((crop - 1) / max(zoomed - 1, 1))  # the first and the last stay first and last
-    position = position[(zoomed - size) // 2 :][:size] + (size - crop) // 2
-    before = np.minimum(position.astype(int), size - 2)
-    return before, (position - before).astype(dtype)[:, None]
+def _zoom_points(size: int, factors: tuple[float, ...], apart: int, dtype: type) -> tuple[np.ndarray, np.ndarray]:
+    """For `_interpolated`, the points of all zooms of an axis, one zoom after the other.
+
+    Args:
+      size: of the axis.
+      factors: of the zooms.
+      apart: by how many rows each zoom's values lie after those of the zoom before it; 0 if all zooms are of the same rows.
+      dtype: of the values.
+    """
+    starts, shares = [], []
+    for number, factor in enumerate(factors):
+        crop = math.ceil(size / factor)
+        zoomed = round(crop * factor)
+        position = np.arange(zoomed) * ((crop - 1) / max(zoomed - 1, 1))  # the first and the last stay first and last
+        position = position[(zoomed - size) // 2 :][:size] + (size - crop) // 2
+        before = np.minimum(position.astype(int), size - 2)
+        starts.append(before + number * apart)
+        shares.append(position - before)
+    return np.concatenate(starts), np.concatenate(shares).astype(dtype)[:, None]
