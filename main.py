@@ -1,6 +1,7 @@
 """Noisy Student: `python main.py --mode=MODE --flag=value ...`; `--help` lists the flags.
 
-Exit codes: 0 done, 2 something to put right (one line says what), 130 interrupted and 143 SIGTERM (run it again to continue).
+Exit codes: 0 done, 2 something to put right (one line says what); 130 interrupted, 141 nobody reads the output, 143 SIGTERM (the
+same command continues).
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Any, Callable
 from absl import app
 from absl import flags as absl_flags
 
-from flags import build, definitions, fast, remote, rounds
+from flags import build, command_line, notices, remote, rounds
+from flags.build import fast
 from runtime import errors, signals, startup
 from runtime.errors import UserError
 
@@ -20,9 +22,9 @@ from runtime.errors import UserError
 # the module, and with it TensorFlow, is imported.
 MODES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "prepare": (build.prepare_config, "data.prepare.run", "prepare"),
-    "train": (build.train_config, "training.trainer", "run"),
-    "eval": (build.train_config, "training.trainer", "run"),
-    "train_and_eval": (build.train_config, "training.trainer", "run"),
+    "train": (build.train_config, "training.trainer", "train"),
+    "eval": (build.evaluate_config, "evaluation.run", "evaluate"),
+    "train_and_eval": (build.train_config, "training.trainer", "train"),
     "predict": (build.predict_config, "pseudo_label.predict.run", "run"),
     "balance": (build.balance_config, "pseudo_label.balance.run", "balance"),
     "iterate": (lambda flags: rounds.iterate_config(flags, _command()), "pseudo_label.rounds", "iterate"),
@@ -46,7 +48,7 @@ def main(argv: list[str]) -> int:
         remote.check_reachable(flags)
         build_config, module, function = MODES[flags.mode]
         config = build_config(flags)
-        for line in build.notices(flags) + (rounds.notices(config) if flags.mode == "iterate" else []):
+        for line in notices.notices(flags, config):
             print(f"notice: {line}", file=sys.stderr)
         with signals.raised():
             run = getattr(startup.imported(module), function)
@@ -69,5 +71,6 @@ def _command() -> str:
 
 
 if __name__ == "__main__":
-    definitions.define()
-    app.run(main, flags_parser=definitions.parse)
+    command_line.define()
+    with signals.closed_output_ends():
+        app.run(main, flags_parser=command_line.parse)

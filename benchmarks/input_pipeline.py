@@ -36,7 +36,7 @@ from data.records.shards import write_shard
 from data.streams import segments
 from data.streams.training import training_stream
 from data.tasks import Task
-from flags import fast
+from flags.build import fast
 from runtime import machine
 
 SIZE = 224

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks import bench_machine
-from flags import fast
+from flags.build import fast
 
 L2 = "efficientnet-l2"
 L2_LIMIT_GIB = 12.0

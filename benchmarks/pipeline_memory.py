@@ -36,7 +36,7 @@ from data.streams import training
 from data.streams.segments import Segments
 from data.streams.training import UNLABELED_PATTERN
 from data.tasks import TASKS
-from flags import fast
+from flags.build import fast
 
 LABELED_BATCH, UNLABELED_BATCH = 4, 8
 STEPS_OF_A_SEGMENT = 100

@@ -28,7 +28,7 @@ from data.records.examples import shard_name, unlabeled_example
 from data.records.shards import write_shard
 from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
-from flags import fast
+from flags.build import fast
 from pseudo_label.config import PredictConfig
 from pseudo_label.predict.run import Prediction, Summary
 from pseudo_label.predict.samples import Samples

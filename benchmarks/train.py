@@ -31,7 +31,7 @@ from data.records.examples import labeled_example, shard_name
 from data.records.shards import write_shard
 from data.tasks import load_task
 from efficientnet.variants import ModelConfig
-from flags import fast
+from flags.build import fast
 from runtime.config import DeviceConfig
 from training.config import OptimizerConfig, TrainConfig
 from training.trainer import Trainer

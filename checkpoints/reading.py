@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
-from checkpoints.names import AVERAGE_SUFFIX, MOMENTUM_SUFFIX, SQUARES_SUFFIX
+from checkpoints.names import AVERAGE_SUFFIX, MOMENTUM_SUFFIX, SQUARES_SUFFIX, STEP_NAME
 from checkpoints.writing import INDEX_SUFFIX, files_of, latest
 from efficientnet.model import EfficientNet
 from runtime.errors import UserError, first_line
@@ -169,3 +169,9 @@ def load_weights(
     for name, variable in named.items():
         variable.assign(reader.tensor(name + AVERAGE_SUFFIX if use_averages and name in averaged else name))
     return reader.prefix
+
+
+def step_of(prefix: str, flag: str) -> int:
+    """Updates that a checkpoint's training had done; 0 if the checkpoint does not say."""
+    reader = Reader(prefix, flag)
+    return int(reader.tensor(STEP_NAME)) if STEP_NAME in reader.shapes else 0

@@ -62,6 +62,27 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class SplitConfig:
+    """The labeled images that a network is measured on.
+
+    Attributes:
+      task: classes and splits.
+      label_data_dir: directory of labeled shards (`;` separates several).
+      split: what the names of its shards begin with, as `test` of `test-00000-of-00001`.
+      num_images: only the first so many; None for all.
+      eval_batch_size: images of one replica's batch.
+      skip_corrupt_records: count unreadable records and go on instead of stopping.
+    """
+
+    task: Task
+    label_data_dir: str
+    split: str = "test"
+    num_images: Optional[int] = None
+    eval_batch_size: int = 8
+    skip_corrupt_records: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class TeacherNoise:
     """Noise of a teacher that predicts as a student trains: crops, `augment`, dropout and stochastic depth.
 

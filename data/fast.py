@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Callable
 
+from data.images.randaugment import randaugment
 from data.images.training import Augmenter
 from efficientnet.ops import Ops
-from fast_cpu.randaugment import randaugment
 
 
 def _plain(count_up_to: Callable[[int], int]) -> Ops:

@@ -16,6 +16,8 @@ from runtime.errors import UserError
 from runtime.files import read_text
 
 TASK_FILE = "task.json"
+# True labels (0-based) of the unlabeled images, a shard, where they are known; training never reads them.
+TRUE_LABELS_FILE = "labels_for_report.json"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from efficientnet.model import EfficientNet
 
 TOP = 5
+CONFIDENCE_LEVEL = 0.95
 
 
 class Evaluator:
@@ -51,3 +52,17 @@ class Evaluator:
             "accuracy": correct / max(images, 1),
             "top5_accuracy": top / max(images, 1),
         }
+
+
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a proportion (Wilson 1927), which stays within 0..1 also near its ends.
+
+    Returns:
+      (low, high); (0, 1) where there is nothing to go by.
+    """
+    from scipy.stats import binomtest  # takes a second, which a training would wait for
+
+    if total == 0:
+        return 0.0, 1.0
+    low, high = binomtest(correct, total).proportion_ci(CONFIDENCE_LEVEL, method="wilson")
+    return float(low), float(high)

@@ -1,11 +1,32 @@
-"""What `classify` does, as a frozen dataclass. No TensorFlow here."""
+"""What `eval` and `classify` do, as frozen dataclasses. No TensorFlow here."""
 
 from __future__ import annotations
 
 import dataclasses
 
+from data.config import SplitConfig
 from efficientnet.variants import ModelConfig
 from runtime.config import DeviceConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """A checkpoint's accuracy on labeled images (`--mode=eval`).
+
+    Attributes:
+      checkpoint: a checkpoint prefix or a model_dir.
+      image_size: pixels at which the network sees images.
+      data: the images.
+      use_averages: take the moving averages, not the raw weights.
+    """
+
+    title: str
+    model: ModelConfig
+    checkpoint: str
+    image_size: int
+    data: SplitConfig
+    use_averages: bool = True
+    device: DeviceConfig = DeviceConfig()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,14 +12,14 @@ from runtime.errors import UserError
 
 
 def needed(values: FlagValues, flag: str, what: str) -> Any:
-    """The flag's value; raises UserError, with `what` it is, where it was not given."""
+    """The flag's value; raises UserError, with `what` it is, if it was not given."""
     if not values[flag].value:
         raise UserError(f"--{flag} is missing: --mode={values.mode} needs it, {what}")
     return values[flag].value
 
 
 def in_data_dir(values: FlagValues, folder: str, flag: str, what: str) -> str:
-    """`<data_dir>/<folder>`, in place of `flag`; raises UserError where neither was given."""
+    """`<data_dir>/<folder>`, in place of `flag`; raises UserError if neither was given."""
     if not values.data_dir:
         raise UserError(f"--{flag} is missing: --mode={values.mode} needs it, {what}; or give --data_dir")
     return os.path.join(values.data_dir, folder)
@@ -41,7 +41,7 @@ def images_dir(values: FlagValues) -> tuple[str, str]:
 
 
 def file_prefix(values: FlagValues, directory: str) -> str:
-    """What the names of the unlabeled shards begin with: as flagged, else `extra` where a prepared folder (--data_dir) holds
+    """What the names of the unlabeled shards begin with: as flagged, else `extra` if a prepared folder (--data_dir) holds
     such shards alone, as that of svhn does, else the flag's default."""
     if not values["file_prefix"].present and values.data_dir:
         found = {

@@ -10,12 +10,14 @@ from typing import Any, Optional
 from absl.flags import FlagValues
 
 from checkpoints.description import Description
-from data.tasks import TASK_FILE, Task, load_task
+from data.tasks import TASK_FILE, TASKS, Task, load_task
 from efficientnet.variants import VARIANTS, ModelConfig
 from runtime.errors import UserError
 from runtime.files import read_text
 
-# What a flag must agree with, where a checkpoint describes its network.
+# Tasks of the release: --num_label_classes may set another number of classes for them.
+RELEASED_TASKS = ("imagenet", "svhn")
+# What a flag must agree with if a checkpoint describes its network.
 DESCRIBED_BY: dict[str, Callable[[ModelConfig], Any]] = {
     "model_name": lambda model: model.name,
     "num_label_classes": lambda model: model.num_classes,
@@ -26,11 +28,41 @@ DESCRIBED_BY: dict[str, Callable[[ModelConfig], Any]] = {
 
 
 def task_of(values: FlagValues, described: Optional[Description] = None) -> Task:
-    """The task: as flagged and as its data_dir describes it; where it is not flagged, the data_dir's, else what the checkpoint
-    was trained on, else the default.
+    """The task, with the number of classes that --num_label_classes says, if it may say one.
+
+    As in the release, the flag sets the number for imagenet and svhn, unless a task.json or model.json says another one.
 
     Raises:
       UserError: an unknown task, one without classes, another number of classes than flagged, or no folder --data_dir.
+    """
+    task = named_task(values, described)
+    if not task.num_classes:
+        raise UserError(
+            f"--task_name: {task.name} has no classes of its own; give --data_dir, a folder that --mode=prepare wrote"
+        )
+    if not values["num_label_classes"].present or values.num_label_classes == task.num_classes:
+        return task
+    if _takes_any_classes(task):
+        return dataclasses.replace(task, num_classes=values.num_label_classes, class_names=())
+    if described:  # `network_of` names the file that the flag contradicts
+        return task
+    raise UserError(
+        f"--num_label_classes: got {values.num_label_classes}, but the task {task.name} has {task.num_classes} classes; "
+        "leave the flag out, or give the --task_name that is meant"
+    )
+
+
+def _takes_any_classes(task: Task) -> bool:
+    """Whether no task.json describes the task's classes, and the release knows the task."""
+    return task.name in RELEASED_TASKS and task is TASKS[task.name]
+
+
+def named_task(values: FlagValues, described: Optional[Description] = None) -> Task:
+    """The task that --task_name names, as the data_dir describes it; without --task_name the data_dir's, else the one that the
+    checkpoint was trained on, else the default.
+
+    Raises:
+      UserError: an unknown task, or no folder --data_dir.
     """
     if described and not values["task_name"].present and not values.data_dir:
         return described.task
@@ -43,24 +75,7 @@ def task_of(values: FlagValues, described: Optional[Description] = None) -> Task
             raise UserError(
                 f"--data_dir: there is no {path}; give a folder that --mode=prepare wrote, or name the task (--task_name)"
             )
-    task = load_task(values.task_name, folder, any_task=not values["task_name"].present)
-    if not task.num_classes:
-        raise UserError(
-            f"--task_name: {task.name} has no classes of its own; give --data_dir, a folder that --mode=prepare wrote"
-        )
-    if described is None:
-        check_classes(values, task)
-    return task
-
-
-def check_classes(values: FlagValues, task: Task) -> int:
-    """The task's number of classes; raises UserError where another number is flagged."""
-    if values["num_label_classes"].present and values.num_label_classes != task.num_classes:
-        raise UserError(
-            f"--num_label_classes: got {values.num_label_classes}, but the task {task.name} has {task.num_classes} classes; "
-            "leave the flag out, or give the --task_name that is meant"
-        )
-    return task.num_classes
+    return load_task(values.task_name, folder, any_task=not values["task_name"].present)
 
 
 def network_of(values: FlagValues, task: Task, described: Optional[Description] = None) -> tuple[ModelConfig, int]:
@@ -71,10 +86,12 @@ def network_of(values: FlagValues, task: Task, described: Optional[Description] 
     """
     if described:
         _check_agrees(values, described)
-        if described.model.num_classes != task.num_classes:
+        classes = described.model.num_classes
+        if classes != task.num_classes:
+            same = described.task.name == task.name and _takes_any_classes(task)
             raise UserError(
-                f"--task_name: {task.name} has {task.num_classes} classes, but {described.path} says "
-                f"{described.model.num_classes}; give the task that the checkpoint was trained on"
+                f"--task_name: {task.name} has {task.num_classes} classes, but {described.path} says {classes}; "
+                + (f"add --num_label_classes={classes}" if same else "give the task that the checkpoint was trained on")
             )
         if described.task.has_other_classes(task):
             raise UserError(
@@ -116,14 +133,14 @@ def _flagged_network(values: FlagValues, task: Task) -> ModelConfig:
 def _check_agrees(values: FlagValues, described: Description) -> None:
     for flag, described_by in DESCRIBED_BY.items():
         expected = described_by(described.model)
-        if values[flag].present and values[flag].value != expected:
+        if values[flag].present and values[flag].value not in (None, expected):
             raise UserError(
                 f"--{flag}: got {values[flag].value}, but {described.path} says {expected}; leave the flag out"
             )
 
 
 def check_teacher(values: FlagValues) -> bool:
-    """Whether there is an online teacher; raises UserError where only half of it is given or it has nothing to do."""
+    """Whether there is an online teacher; raises UserError if only half of it is given or it has nothing to do."""
     name, path = values.teacher_model_name, values.teacher_model_path
     if bool(name) != bool(path):
         given, missing = ("name", "path") if name else ("path", "name")
@@ -158,7 +175,7 @@ def teacher_of(values: FlagValues, model: ModelConfig, image_size: int) -> tuple
 
 
 def check_same_architecture(student: ModelConfig, teacher: ModelConfig) -> None:
-    """Raises UserError where the student cannot take the teacher's weights."""
+    """Raises UserError if the student cannot take the teacher's weights."""
     if _architecture(student) != _architecture(teacher):
         raise UserError(
             f"--student_start=teacher: the student ({_described(student)}) is of another architecture than its teacher "

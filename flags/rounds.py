@@ -1,80 +1,61 @@
-"""`--mode=iterate`: the grammar of --rounds, and the config of every stage, all made before anything runs.
+"""`--mode=iterate`: the students of --rounds, and the config of every stage, all made before anything runs.
 
-    --rounds=efficientnet-b0:4,efficientnet-b1:4:dropout_rate=0.3     MODEL:UNLABEL_RATIO[:FLAG=VALUE]*
-    --finetune=input_image_size=300:train_last_step_num=500           FLAG=VALUE[:FLAG=VALUE]*
+    --rounds=efficientnet-b0:4,efficientnet-b1:4     MODEL:RATIO
+    --rounds=@student.flags                          @FILE, a flag file of the student's own flags
+    --finetune=finetune.flags                        a flag file
 
-The teacher is what the command line's own flags describe, or the checkpoint of --teacher_model_path; a student has the same
-flags but for its model, its ratio and its FLAG=VALUE; a finetuned network has its student's, but no unlabeled images, and the
-FLAG=VALUE of --finetune. A round may end with a `:finetune=` of its own, which takes all that follows, or with `:finetune=none`.
-Where the stages' folders lie is written at the head of `pseudo_label/rounds.py`.
+The teacher is what the command line's own flags describe, or the checkpoint of --teacher_model_path. A round (its labels, their
+balancing, its student) has the command line's flags but for what --rounds says of it. A finetuned network has its student's flags
+but for what the file of --finetune says, and sees no unlabeled images. A flag's scope (`flags/kinds.py`) says who may give it.
+Where the stages' folders lie is written at the head of `runtime/work_dir.py`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import os
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Optional
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Optional
 
-from absl import flags
 from absl.flags import FlagValues
 
 from checkpoints.config import ConvertConfig
 from checkpoints.description import Description
 from data.prepare.config import PrepareConfig
 from efficientnet.variants import VARIANTS
-from flags import build, definitions
+from flags import build, command_line
+from flags.definitions import SCOPES
 from flags.folders import count_shards, in_data_dir, needed
+from flags.kinds import Scope
 from flags.network import teacher_of
 from pseudo_label.config import IterateConfig, RoundConfig
 from runtime.errors import UserError
+from runtime.work_dir import balanced_dir, data_dir, finetuned_dir, predictions_dir, student_dir, teacher_dir
 from training.config import TrainConfig
 
 # Tasks that `prepare` makes of nothing but what is installed.
 BUILT_IN_TASKS = ("digits",)
-DEFAULT = "default"
-# What iterate decides itself, so that neither the command line nor a round may say it.
-DECIDED_HERE = (
-    "model_dir", "output_dir", "info_dir", "input_dir", "prediction_dir", "predict_ckpt_path", "unlabel_ratio",
-    "shard_id", "worker_id", "total_replicas", "reassign_label",
-    "only_get_stats",
-)  # fmt: skip
-NONE = "none"
-# A finetuned network is the student's, from the student's weights.
-OF_THE_STUDENT = (
-    "init_model", "init_model_path", "reset_head", "width_coefficient", "depth_coefficient", "unlabeled_only", "student_start",
-)  # fmt: skip
-# What only students have: images without labels, and a teacher to start from.
-OF_STUDENTS = {
-    "unlabel_ratio": None, "unlabel_data_dir": None, "unlabeled_only": None, "student_start": None, "noise_teacher": None,
-}  # fmt: skip
-# What a round says of its labels, and of its student's augmentation, which holds for its teacher too, where that is noised.
-OF_PREDICTION = (
-    "noise_teacher", "augment_name", "randaug_mag", "randaug_layer", "cutout_op", "store_top_k", "samples_per_class",
-)  # fmt: skip
-# What holds for a whole run: a round may not say it either.
-OF_THE_RUN = (
-    "mode", "rounds", "finetune", "work_dir", "data_dir", "label_data_dir", "unlabel_data_dir", "task_name", "model_name",
-    "num_label_classes", "small_image_model", "num_shards", "file_prefix", "teacher_model_name", "teacher_model_path",
-)  # fmt: skip
+OF_A_ROUND = Scope.PREDICT | Scope.BALANCE | Scope.STUDENT | Scope.ITERATE
+# Neither the teacher nor a finetuning reads them: both train on labeled images alone.
+NOT_OF_TEACHERS = {name: None for name, scope in SCOPES.items() if Scope.TEACHER not in scope}
 
-
-Changes = dict[str, Optional[str]]
+Changes = Mapping[str, Any]  # {flag: value}; None is the flag's default
 
 
 class Round(NamedTuple):
     """One student as --rounds describes it.
 
     Attributes:
-      changes: flags and their texts, None for the flag's default.
-      finetune: the round's own --finetune; None for the command line's.
+      title: names it in messages.
+      said: the flags in which the round differs from the command line.
+      finetune: those in which the finetuning differs from the student; None if there is no finetuning.
     """
 
-    model_name: str
-    unlabel_ratio: float
-    changes: Changes
-    finetune: Optional[str] = None
+    title: str
+    said: Changes
+    finetune: Optional[Changes]
 
 
 def iterate_config(values: FlagValues, command: str = "") -> IterateConfig:
@@ -84,10 +65,8 @@ def iterate_config(values: FlagValues, command: str = "") -> IterateConfig:
       UserError: flags that are missing or do not fit together, in the command line or in a round.
     """
     work_dir = needed(values, "work_dir", "the folder of all stages").rstrip("/") or "/"
-    for name in DECIDED_HERE:
-        if values[name].present:
-            raise UserError(f"--{name} is given, but --mode=iterate decides it for every stage itself; leave it out")
-    rounds = parse_rounds(needed(values, "rounds", "the students, e.g. efficientnet-b0:4,efficientnet-b1:4"))
+    _check_given(values)
+    rounds = read_rounds(values)
     if values.source_dir and values.task_name not in BUILT_IN_TASKS:
         values = _prepared(values, work_dir)
     prepare = _prepare_config(values, work_dir)
@@ -99,8 +78,8 @@ def iterate_config(values: FlagValues, command: str = "") -> IterateConfig:
     num_shards = prepare.num_shards if prepare else count_shards(values, images)
     # The task's description does not exist before prepare has run; not to read it later either keeps a continued run's
     # configs equal to the first one's.
-    common = {"label_data_dir": labeled, "num_shards": str(num_shards)}
-    of_teacher = {**common, **OF_STUDENTS, "model_dir": os.path.join(work_dir, "teacher")}
+    common = {"label_data_dir": labeled, "num_shards": num_shards}
+    of_teacher = {**NOT_OF_TEACHERS, **common, "model_dir": teacher_dir(work_dir)}
     ready = None
     if values.teacher_model_path or values.teacher_model_name:
         teacher, ready = _ready_teacher(values, of_teacher)
@@ -110,99 +89,148 @@ def iterate_config(values: FlagValues, command: str = "") -> IterateConfig:
     stages = []
     network = teacher
     for number, this in enumerate(rounds, start=1):
-        folder = os.path.join(work_dir, f"round{number}")
-        try:
-            stages.append(_round_config(override(values, common), this, number, folder, images, network))
-        except UserError as error:
-            raise UserError(f"--rounds: round {number}: {error}") from error
+        with _said_of(this.title):
+            stages.append(_round_config(override(values, common), this, number, work_dir, images, network))
         network = stages[-1].outcome
     return IterateConfig(work_dir, teacher, tuple(stages), prepare, ready, command)
 
 
-def parse_rounds(text: str) -> list[Round]:
-    """Reads --rounds.
+def _check_given(values: FlagValues) -> None:
+    for name, scope in SCOPES.items():
+        if Scope.DECIDED in scope and values[name].present:
+            raise UserError(f"--{name} is given, but --mode=iterate decides it for every stage itself; leave it out")
+    if values["unlabel_ratio"].present:
+        raise UserError(
+            "--unlabel_ratio is given, but in --mode=iterate every student has its own; write it in --rounds, as MODEL:RATIO or "
+            "in the student's flag file"
+        )
+
+
+# --- the students ---------------------------------------------------------------------------------------------------
+
+
+def read_rounds(values: FlagValues) -> list[Round]:
+    """Reads --rounds and --finetune, and the flag files that they name.
 
     Raises:
-      UserError: not the grammar, an unknown model or flag, a ratio that is not positive; names the round.
+      UserError: neither MODEL:RATIO nor @FILE, an unknown model, a ratio that is not positive, a flag file that is not there, is
+        broken or says what is not its to say; names the round.
     """
+    given = needed(values, "rounds", "the students, e.g. efficientnet-b0:4,efficientnet-b1:4")
     found = []
-    for number, item in enumerate(text.split(","), start=1):
-        try:
-            found.append(_round(item.strip()))
-        except UserError as error:
-            raise UserError(f"--rounds: round {number}: {error}") from error
+    for number, entry in enumerate((entry for text in given for entry in _entries(text)), start=1):
+        title = f"--rounds: round {number}" + (f" ({entry})" if entry.startswith("@") else "")
+        with _said_of(title):
+            said = _from_file(entry[1:]) if entry.startswith("@") else _from_words(entry)
+            found.append(Round(title, said, _finetuning(said.get("finetune", values.finetune))))
     return found
 
 
-def _round(text: str) -> Round:
-    before, own, finetune = text.partition(":finetune=")
-    name, *parts = before.split(":")
+def _entries(text: str) -> Iterator[str]:
+    """MODEL:RATIO between commas; what begins with @ is a path to its end."""
+    while True:
+        text = text.strip()
+        entry, comma, text = (text, "", "") if text.startswith("@") else text.partition(",")
+        yield entry.strip()
+        if not comma:
+            return
+
+
+def _from_words(entry: str) -> Changes:
+    name, *parts = entry.split(":")
     if not parts:
-        raise _wrong(text, "expected MODEL:UNLABEL_RATIO, e.g. efficientnet-b0:4")
-    if name not in VARIANTS:
-        raise _wrong(name, f"expected one of {', '.join(VARIANTS)}")
+        raise UserError(f"got {entry!r}, expected MODEL:RATIO, e.g. efficientnet-b0:4, or @FILE, a student's flag file")
+    if len(parts) > 1:
+        lines = [f"--model_name={name}", f"--unlabel_ratio={parts[0]}", *(f"--{part}" for part in parts[1:])]
+        raise UserError(
+            f"got {entry!r}, expected MODEL:RATIO; write the student's flags into a file, one a line ({', '.join(lines)}), and "
+            "give --rounds=@FILE"
+        )
+    _check_model(name)
     try:
         ratio = float(parts[0])
     except ValueError:
         ratio = 0.0
     if not 0 < ratio < float("inf"):
-        raise _wrong(parts[0], "expected an unlabeled ratio above 0")
-    return Round(name, ratio, _changes(parts[1:]), finetune if own else None)
+        raise UserError(f"got {parts[0]!r}, expected an unlabeled ratio above 0")
+    return {"model_name": name, "unlabel_ratio": ratio}
 
 
-def parse_finetune(text: str) -> Optional[Changes]:
-    """Reads --finetune; None where nothing is to be finetuned.
+def _check_model(name: str) -> None:
+    if name not in VARIANTS:
+        raise UserError(f"got {name!r}, expected one of {', '.join(VARIANTS)}")
 
-    Raises:
-      UserError: not the grammar, or a flag that finetuning cannot change.
-    """
-    if text in ("", NONE):
+
+def _from_file(path: str) -> Changes:
+    if "," in path and "://" not in path and not os.path.exists(path):
+        raise UserError(
+            f"there is no flag file {path}; commas are part of a path: repeat --rounds for the next student"
+        )
+    file = command_line.read_flag_file(path)
+    _check_scopes(file, OF_A_ROUND, "no stage of a round reads")
+    if "model_name" in file.said:
+        with _said_of(f"{file.places['model_name']}: --model_name"):
+            _check_model(file.said["model_name"])
+    if not file.said.get("unlabel_ratio"):
+        raise UserError(
+            "--unlabel_ratio is missing: a student needs unlabeled images; say how many for a labeled one, above 0"
+        )
+    return file.said
+
+
+def _finetuning(path: Optional[str]) -> Optional[Changes]:
+    if not path:
         return None
-    changes = _changes(text.split(":"))
-    for name in OF_THE_STUDENT:
-        if name in changes:
-            raise _wrong(name, "which the student decides; leave it out")
-    return changes
+    with _said_of("--finetune"):
+        if "=" in path and not os.path.exists(path):
+            lines = ", ".join(f"--{part}" for part in os.path.basename(path).split(":"))
+            raise UserError(f"got {path!r}, expected a flag file; write the flags into one, a flag a line ({lines})")
+        file = command_line.read_flag_file(path)
+        _check_scopes(file, Scope.FINETUNE, "finetuning does not read")
+        return file.said
 
 
-def _changes(parts: Sequence[str]) -> Changes:
-    return dict(_change(part) for part in parts)
+def _check_scopes(file: command_line.FlagFile, scope: Scope, otherwise: str) -> None:
+    """Raises UserError if the flag file says what is not its to say."""
+    for name, place in file.places.items():
+        if Scope.RUN in SCOPES[name]:
+            raise UserError(f"{place}: got --{name}, which holds for the whole run; give it on the command line")
+        if Scope.DECIDED in SCOPES[name]:
+            raise UserError(f"{place}: got --{name}, which --mode=iterate decides itself; leave it out")
+        if not SCOPES[name] & scope:
+            of_student = SCOPES[name] & (Scope.STUDENT | Scope.ITERATE)
+            raise UserError(
+                f"{place}: got --{name}, which {'the student decides' if of_student else otherwise}; leave it out"
+            )
 
 
-def _change(part: str) -> tuple[str, Optional[str]]:
-    name, equals, value = part.partition("=")
-    if not equals:
-        raise _wrong(part, "expected FLAG=VALUE, e.g. dropout_rate=0.3")
-    if name in DECIDED_HERE or name in OF_THE_RUN:
-        raise _wrong(part, f"--{name} cannot differ between rounds")
-    return name, None if value == DEFAULT else value
-
-
-def _wrong(got: str, expected: str) -> UserError:
-    return UserError(f"got {got!r}, {expected}")
-
-
-def override(values: FlagValues, changes: Mapping[str, Optional[str]]) -> FlagValues:
-    """A copy of our flags with some changed; None puts a flag back to its default.
-
-    Raises:
-      UserError: no such flag, or a value that it does not take.
-    """
-    copy = definitions.define(FlagValues())
-    argv = ["main.py"]
-    for name in copy:
-        if values[name].present and name not in changes:
-            argv += values[name].serialize().split("\n")
-    argv += [f"--{name}={value}" for name, value in changes.items() if value is not None]
+@contextlib.contextmanager
+def _said_of(title: str) -> Iterator[None]:
+    """Names what a UserError is about."""
     try:
-        copy(argv)
-    except flags.Error as error:
-        raise UserError(" ".join(str(error).split())) from error
+        yield
+    except UserError as error:
+        raise UserError(f"{title}: {error}") from error
+
+
+def override(values: FlagValues, changes: Changes) -> FlagValues:
+    """A copy of our flags with some changed; None puts a flag back to its default."""
+    copy = command_line.define(FlagValues())
+    for name in copy:
+        given = changes[name] is not None if name in changes else values[name].present
+        if given:
+            value = changes[name] if name in changes else values[name].value
+            copy[name].value = list(value) if isinstance(value, list) else value
+            copy[name].present = 1
+    copy.mark_as_parsed()
     return copy
 
 
-def _ready_teacher(values: FlagValues, of_teacher: Mapping[str, Optional[str]]) -> tuple[TrainConfig, ConvertConfig]:
-    """The evaluation of the teacher that --teacher_model_path names, and how it comes into the work_dir."""
+# --- the stages -----------------------------------------------------------------------------------------------------
+
+
+def _ready_teacher(values: FlagValues, of_teacher: Changes) -> tuple[TrainConfig, ConvertConfig]:
+    """What is known of the teacher that --teacher_model_path names, and how it comes into the work_dir."""
     path = needed(values, "teacher_model_path", "the checkpoint of --teacher_model_name")
     described = Description.beside(path)
     name = values.teacher_model_name or (described.model.name if described else "")
@@ -214,14 +242,13 @@ def _ready_teacher(values: FlagValues, of_teacher: Mapping[str, Optional[str]]) 
         raise UserError(
             "--init_model is given with --teacher_model_path, a teacher that is not trained; leave one of them out"
         )
-    unnamed = {"teacher_model_path": None, "teacher_model_name": None}
-    evaluation = build.train_config(override(values, {**of_teacher, **unnamed, "model_name": name}), "teacher")
+    training = build.train_config(override(values, {**of_teacher, "model_name": name}), "teacher")
     named = override(values, {"teacher_model_name": name})
-    model, image_size = teacher_of(named, evaluation.model, evaluation.data.image_size)
-    data = dataclasses.replace(evaluation.data, image_size=image_size, small_image_model=model.small_image_model)
-    evaluation = dataclasses.replace(evaluation, model=model, data=data, train=False)
-    return evaluation, ConvertConfig(
-        "teacher", model, path, evaluation.model_dir, image_size, data.task, flag="teacher_model_path"
+    model, image_size = teacher_of(named, training.model, training.data.image_size)
+    data = dataclasses.replace(training.data, image_size=image_size, small_image_model=model.small_image_model)
+    training = dataclasses.replace(training, model=model, data=data)
+    return training, ConvertConfig(
+        "teacher", model, path, training.model_dir, image_size, data.task, flag="teacher_model_path"
     )
 
 
@@ -230,22 +257,25 @@ def _prepared(values: FlagValues, work_dir: str) -> FlagValues:
 
     This happens before the other stages' configs are made, because the files say which classes there are.
     """
-    values = override(values, {"data_dir": values.data_dir or os.path.join(work_dir, "data")})
+    values = override(values, {"data_dir": values.data_dir or data_dir(work_dir)})
     importlib.import_module("data.prepare.run").prepare(build.prepare_config(values))
     return override(values, {"source_dir": None, "num_shards": None})
 
 
 def _prepare_config(values: FlagValues, work_dir: str) -> Optional[PrepareConfig]:
-    """How to prepare the data, where the task needs no files and none were named."""
+    """How to prepare the data, if the task needs no files and none were named."""
     if values.task_name not in BUILT_IN_TASKS or values.data_dir or values.label_data_dir or values.unlabel_data_dir:
         return None
-    return build.prepare_config(override(values, {"data_dir": os.path.join(work_dir, "data")}))
+    return build.prepare_config(override(values, {"data_dir": data_dir(work_dir)}))
 
 
 def _round_config(
-    values: FlagValues, this: Round, number: int, folder: str, images: str, teacher: TrainConfig
+    values: FlagValues, this: Round, number: int, work_dir: str, images: str, teacher: TrainConfig
 ) -> RoundConfig:
-    predictions, balanced = os.path.join(folder, "predictions"), os.path.join(folder, "balanced")
+    predictions, balanced = predictions_dir(work_dir, number), balanced_dir(work_dir, number)
+    predicting = override(
+        values, {**this.said, "unlabel_data_dir": images, "output_dir": predictions, "shard_id": "all"}
+    )
     student = override(
         values,
         {
@@ -253,17 +283,11 @@ def _round_config(
             "init_model": None,
             "init_model_path": None,
             "reset_head": None,
-            **this.changes,
+            **this.said,
             "noise_teacher": None,  # it predicts before the student trains
-            "model_name": this.model_name,
-            "unlabel_ratio": repr(this.unlabel_ratio),
             "unlabel_data_dir": os.path.join(balanced, "data"),
-            "model_dir": os.path.join(folder, "student"),
+            "model_dir": student_dir(work_dir, number),
         },
-    )
-    of_prediction = {name: value for name, value in this.changes.items() if name in OF_PREDICTION}
-    predicting = override(
-        values, {**of_prediction, "unlabel_data_dir": images, "output_dir": predictions, "shard_id": "all"}
     )
     balancing = override(student, {"input_dir": images, "prediction_dir": predictions, "output_dir": balanced})
     return RoundConfig(
@@ -277,53 +301,23 @@ def _round_config(
         ),
         build.balance_config(balancing, f"round {number} balance"),
         build.train_config(student, f"round {number} student", (teacher.model, teacher.model_dir)),
-        _finetune_config(student, this, number, folder),
+        _finetune_config(student, this, number, work_dir),
     )
 
 
-def _finetune_config(student: FlagValues, this: Round, number: int, folder: str) -> Optional[TrainConfig]:
-    try:
-        changes = parse_finetune(student.finetune or "" if this.finetune is None else this.finetune)
-        if changes is None:
-            return None
-        values = override(
-            student,
-            {
-                **OF_STUDENTS,
-                "reset_head": None,
-                **changes,
-                "init_model": "true",
-                "init_model_path": student.model_dir,
-                "model_dir": os.path.join(folder, "finetuned"),
-            },
-        )
+def _finetune_config(student: FlagValues, this: Round, number: int, work_dir: str) -> Optional[TrainConfig]:
+    if this.finetune is None:
+        return None
+    values = override(
+        student,
+        {
+            **NOT_OF_TEACHERS,
+            **this.finetune,
+            "init_model": True,
+            "init_model_path": student.model_dir,
+            "reset_head": None,
+            "model_dir": finetuned_dir(work_dir, number),
+        },
+    )
+    with _said_of("--finetune"):
         return build.train_config(values, f"round {number} finetune")
-    except UserError as error:
-        raise UserError(f"--finetune: {error}") from error
-
-
-def notices(config: IterateConfig) -> list[str]:
-    """One line where nothing can be measured, and for each student smaller than its teacher, which the method does not want."""
-    lines = []
-    teacher = config.teacher
-    if not teacher.evaluate:
-        lines.append(f"no accuracy will be measured: the data of {teacher.data.task.name} have no test split")
-    for number, this in enumerate(config.rounds, start=1):
-        student = this.student
-        before, after = _size(teacher), _size(student)
-        if after[0] < before[0] or after[1] < before[1]:
-            lines.append(
-                f"--rounds: round {number}'s student ({student.model.name}, {after[0]} blocks, {after[1]} head channels) is "
-                f"smaller than its teacher ({teacher.model.name}, {before[0]} blocks, {before[1]} head channels); Noisy "
-                "Student wants an equal or larger one"
-            )
-        if student.optimizer.unlabeled_only and this.finetune is None:
-            lines.append(
-                f"--unlabeled_only: round {number}'s student never trains on the labeled images; --finetune would do so after it"
-            )
-        teacher = this.outcome
-    return lines
-
-
-def _size(training: TrainConfig) -> tuple[int, int]:
-    return len(training.model.blocks()), training.model.head_channels

@@ -107,11 +107,11 @@ class RoundConfig:
 
 @dataclasses.dataclass(frozen=True)
 class IterateConfig:
-    """The whole loop; every stage's folder lies under `work_dir` (see `pseudo_label/rounds.py`).
+    """The whole loop; every stage's folder lies under `work_dir` (see `runtime/work_dir.py`).
 
     Attributes:
-      teacher: its training, or only its evaluation where it is ready-made.
-      ready_teacher: how a ready-made teacher comes into its folder; None where it is trained.
+      teacher: the first teacher's training.
+      ready_teacher: a checkpoint that is copied into the teacher's folder instead; None if it is trained.
     """
 
     work_dir: str

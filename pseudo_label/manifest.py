@@ -10,16 +10,10 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from checkpoints import writing
-from checkpoints.config import ConvertConfig
-from data.records.examples import prediction_name
-from pseudo_label.balance.run import STATS_FILE
-from pseudo_label.config import BalanceConfig, PredictConfig
 from runtime.errors import UserError
 from runtime.files import write_faults, write_text
-from training.config import TrainConfig
+from runtime.work_dir import MANIFEST_FILE
 
-MANIFEST = "manifest.json"
 # They change how a stage runs, not what it makes.
 IGNORED_SETTINGS = (
     "device",
@@ -37,36 +31,27 @@ IGNORED_SETTINGS = (
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One stage: what it does, with which settings."""
+    """One stage: what it does, with which settings.
+
+    Attributes:
+      name: what the manifest and the user know it by.
+      run: does its work; takes `config`.
+      config: its settings, a dataclass.
+      is_there: whether what it makes lies in its folder.
+      is_result: the run must end with what it makes, so it is made again if it is gone; what others make is made again only
+        if a later stage needs it.
+    """
 
     name: str
     run: Callable[[Any], Any]
     config: Any
+    is_there: Callable[[], bool]
+    is_result: bool = False
 
     def settings(self, work_dir: str) -> dict[str, Any]:
         """The settings as JSON-able values, free of where the work_dir lies."""
-        values = json.loads(json.dumps(dataclasses.asdict(self.config)).replace(json.dumps(work_dir)[1:-1], "WORK_DIR"))
-        return _that_matter(values)
-
-    def has_begun(self) -> bool:
-        """Whether a training has saved anything; what other stages have made, they check themselves."""
-        return isinstance(self.config, TrainConfig) and self.config.train and self.is_there()
-
-    def is_there(self) -> bool:
-        """Whether what the stage makes lies in its folder."""
-        if isinstance(self.config, (TrainConfig, ConvertConfig)):
-            return writing.latest(self.config.model_dir) is not None
-        if isinstance(self.config, PredictConfig):
-            count = self.config.num_shards
-            names = [prediction_name(self.config.file_prefix, shard, count, worker=0) for shard in range(count)]
-            return all(tf.io.gfile.exists(os.path.join(self.config.output_dir, name)) for name in names)
-        if isinstance(self.config, BalanceConfig):
-            return tf.io.gfile.exists(os.path.join(self.config.output_dir, STATS_FILE))
-        return True
-
-
-def _that_matter(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name not in IGNORED_SETTINGS}
+        values = _as_json(self.config).replace(json.dumps(work_dir)[1:-1], "WORK_DIR")
+        return _that_matter(json.loads(values))
 
 
 class Manifest:
@@ -74,7 +59,7 @@ class Manifest:
 
     def __init__(self, work_dir: str):
         self._work_dir = work_dir
-        self._path = os.path.join(work_dir, MANIFEST)
+        self._path = os.path.join(work_dir, MANIFEST_FILE)
         self._done: dict[str, dict[str, Any]] = {}
         self._begun: dict[str, dict[str, Any]] = {}
         if tf.io.gfile.exists(self._path):
@@ -85,13 +70,15 @@ class Manifest:
         return stage.name in self._done
 
     def check(self, stage: Stage) -> None:
-        """Raises UserError if the stage was done, or begun, with other settings; names the first that differs."""
+        """Raises UserError if the stage was done, or has begun to make something, with other settings; names the first that
+        differs."""
         before, how = self._done.get(stage.name), "done"
-        if before is None and stage.has_begun():
+        if before is None and stage.is_there():
             before, how = self._begun.get(stage.name), "begun"
         if before is None:
             return
-        difference = first_difference(_that_matter(before), stage.settings(self._work_dir))
+        now = stage.settings(self._work_dir)
+        difference = first_difference(in_todays_terms(_moved(before), now, stage.config), now)
         if difference:
             name, old, new = difference
             raise UserError(
@@ -126,6 +113,28 @@ class Manifest:
             write_text(self._path, text)
 
 
+def in_todays_terms(before: dict[str, Any], now: dict[str, Any], config: Any) -> dict[str, Any]:
+    """A manifest's settings with today's names: one that was not known then has its default, one that is gone is left out.
+
+    Args:
+      before: the settings that the manifest holds.
+      now: those of today; what has no default is taken from them.
+      config: the dataclass that they describe.
+    """
+    found = {}
+    for field in dataclasses.fields(config):
+        name, value = field.name, getattr(config, field.name)
+        if name not in now:
+            continue
+        if name not in before:
+            found[name] = now[name] if field.default is dataclasses.MISSING else json.loads(_as_json(field.default))
+        elif dataclasses.is_dataclass(value) and isinstance(before[name], dict):
+            found[name] = in_todays_terms(before[name], now[name], value)
+        else:
+            found[name] = before[name]
+    return found
+
+
 def first_difference(old: Any, new: Any, path: str = "") -> Optional[tuple[str, Any, Any]]:
     """(name, old value, new value) of the first setting that differs; None where all are equal."""
     if isinstance(old, dict) and isinstance(new, dict):
@@ -135,3 +144,21 @@ def first_difference(old: Any, new: Any, path: str = "") -> Optional[tuple[str, 
                 return found
         return None
     return None if old == new else (path, old, new)
+
+
+def _moved(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings in their places of today: those of evaluation lay among a training's before they had a config of their own."""
+    if "eval_split" not in settings:
+        return settings
+    data = {**settings["data"], "split": settings["eval_split"], "num_images": settings["num_eval_images"]}
+    return {**settings, "data": data, "evaluation": data if settings["evaluate"] else None}
+
+
+def _that_matter(settings: Any) -> Any:
+    if not isinstance(settings, dict):
+        return settings
+    return {name: _that_matter(value) for name, value in settings.items() if name not in IGNORED_SETTINGS}
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, default=dataclasses.asdict)

@@ -1,24 +1,24 @@
 """The whole loop (paper, algorithm 1): teacher -> predict -> balance -> student, and the student is the next teacher.
 
-Stages and their folders in the work_dir:
+Stages in their order:
 
-  prepare          data/                  records of the task (a stage if prepare needs no source files)
-  teacher          teacher/               model_dir; a ready-made teacher (--teacher_model_path) is copied here
-  teacher/evaluate teacher/               a ready-made teacher, if there is a test split
-  roundN/predict   roundN/predictions/    soft labels
-  roundN/balance   roundN/balanced/       filtered, balanced records
-  roundN/student   roundN/student/        model_dir
-  roundN/finetune  roundN/finetuned/      model_dir (only with --finetune)
-  report           report/                report.md, results.json, plots
+  prepare           writes the task's records (a stage if that needs no source files)
+  teacher           trains on the labeled images; a ready-made teacher (--teacher_model_path) is copied instead
+  teacher/evaluate  measures a ready-made teacher, if there is a test split
+  roundN/predict    the teacher labels the unlabeled images
+  roundN/balance    filters and balances these labels
+  roundN/student    trains on both kinds of images
+  roundN/finetune   trains the student further on the labeled images (only with --finetune)
 
-`manifest.json` says which stages are done or begun, and with which settings.
+`runtime/work_dir.py` says where the files of each stage lie. `manifest.json` says which stages are done or begun, and with which
+settings. At the end of each run the report is written anew.
 """
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -27,39 +27,68 @@ from checkpoints import convert, writing
 from checkpoints.config import ConvertConfig
 from data.fast import Fast
 from data.prepare.run import prepare
+from data.tasks import TASK_FILE
+from evaluation.config import EvaluateConfig
+from evaluation.run import evaluate
 from pseudo_label.balance.run import balance
 from pseudo_label.config import IterateConfig
 from pseudo_label.manifest import Manifest, Stage
 from pseudo_label.predict.run import predict
-from pseudo_label.predict.shards import find_shards
+from pseudo_label.predict.shards import find_shards, has_predictions
+from pseudo_label.results import collect
 from reporting import report
 from runtime import devices as strategies
 from runtime.errors import UserError
 from runtime.files import remove_unfinished
-from training import trainer
+from runtime.work_dir import EVALUATION_FILE, METRICS_FILE, REPORT_FILE, STATS_FILE, report_dir
 from training.config import TrainConfig
-from training.metrics import METRICS_FILE
+from training.trainer import train
 
 
 def stages(config: IterateConfig, fast: Fast = Fast()) -> list[Stage]:
     """All stages in order."""
-    train, make_labels = functools.partial(trainer.run, fast=fast), functools.partial(predict, fast=fast)
-    found = [] if config.prepare is None else [Stage("prepare", prepare, config.prepare)]
+    found = []
+    if config.prepare is not None:
+        found.append(Stage("prepare", prepare, config.prepare, _exists(config.prepare.data_dir, TASK_FILE)))
     if config.ready_teacher is None:
-        found.append(Stage("teacher", train, config.teacher))
+        found.append(_training("teacher", config.teacher, fast))
     else:
-        found.append(Stage("teacher", take_teacher, config.ready_teacher))
-        if config.teacher.evaluate:
-            found.append(Stage("teacher/evaluate", train, config.teacher))
+        has_checkpoint = _has_checkpoint(config.ready_teacher.model_dir)
+        found.append(Stage("teacher", take_teacher, config.ready_teacher, has_checkpoint, is_result=True))
+        found += _evaluation("teacher/evaluate", config.teacher, fast)
     for number, this in enumerate(config.rounds, start=1):
+        has_labels = partial(has_predictions, this.predict)
         found += [
-            Stage(f"round{number}/predict", make_labels, this.predict),
-            Stage(f"round{number}/balance", balance, this.balance),
-            Stage(f"round{number}/student", train, this.student),
+            Stage(f"round{number}/predict", partial(predict, fast=fast), this.predict, has_labels),
+            Stage(f"round{number}/balance", balance, this.balance, _exists(this.balance.output_dir, STATS_FILE)),
+            _training(f"round{number}/student", this.student, fast),
         ]
         if this.finetune is not None:
-            found.append(Stage(f"round{number}/finetune", train, this.finetune))
+            found.append(_training(f"round{number}/finetune", this.finetune, fast))
     return found
+
+
+def _training(name: str, config: TrainConfig, fast: Fast) -> Stage:
+    return Stage(name, partial(train, fast=fast), config, _has_checkpoint(config.model_dir), is_result=True)
+
+
+def _evaluation(name: str, of: TrainConfig, fast: Fast) -> list[Stage]:
+    """The evaluation of a network that is not trained here; none if there is nothing to measure it on."""
+    if of.evaluation is None:
+        return []
+    config = EvaluateConfig(
+        of.title, of.model, of.model_dir, of.data.image_size, of.evaluation, of.use_averages, of.device
+    )
+    run = partial(evaluate, fast=fast)
+    return [Stage(name, run, config, _exists(of.model_dir, EVALUATION_FILE), is_result=True)]
+
+
+def _has_checkpoint(model_dir: str) -> Callable[[], bool]:
+    return lambda: writing.latest(model_dir) is not None
+
+
+def _exists(folder: str, name: str) -> Callable[[], bool]:
+    return partial(tf.io.gfile.exists, os.path.join(folder, name))
 
 
 def take_teacher(config: ConvertConfig) -> None:
@@ -109,17 +138,22 @@ def iterate(config: IterateConfig, fast: Fast = Fast()) -> dict[str, Any]:
         stage.run(stage.config)
         manifest.mark_done(stage)
         tf.keras.backend.clear_session()
-    results = report.write_report(
+    return _report(config)
+
+
+def _report(config: IterateConfig) -> dict[str, Any]:
+    """Writes the report and prints its table; returns what results.json holds."""
+    data = config.teacher.data
+    results = collect(
         config.work_dir,
         len(config.rounds),
-        config.teacher.data.task.class_names,
+        data.task.class_names,
+        os.path.dirname(data.label_data_dir.split(";")[0]),
         finetuned=[number for number, this in enumerate(config.rounds, start=1) if this.finetune is not None],
-        data_dir=os.path.dirname(config.teacher.data.label_data_dir.split(";")[0]),
-        command=config.command,
-        seed=config.teacher.data.seed,
     )
+    results = report.write_report(config.work_dir, results, command=config.command, seed=data.seed)
     print(report.summary_table(results))
-    print(f"report: {os.path.join(config.work_dir, 'report', 'report.md')}")
+    print(f"report: {os.path.join(report_dir(config.work_dir), REPORT_FILE)}")
     return results
 
 
@@ -129,9 +163,7 @@ def stages_to_do(planned: Sequence[Stage], manifest: Manifest) -> set[str]:
     to_do: set[str] = set()
     needed = False
     for stage in reversed(planned):
-        needed = not manifest.is_done(stage) or (
-            (needed or isinstance(stage.config, TrainConfig)) and not stage.is_there()
-        )
+        needed = not manifest.is_done(stage) or ((needed or stage.is_result) and not stage.is_there())
         to_do |= {stage.name} if needed else set()
     return to_do
 

@@ -12,7 +12,6 @@ from typing import Any, Literal, Optional
 
 import numpy as np
 
-from reporting.numbers import wilson_interval
 from reporting.samples import Sample, tile
 
 WIDTH = 9.0
@@ -220,11 +219,10 @@ def confidence(pseudo: dict[str, Any]) -> bytes:
 
 
 def _reliability(axes: Any, bins: dict[str, Any]) -> None:
-    edges, images, correct = (np.asarray(bins[key]) for key in ("edges", "images", "correct"))
-    filled = images > 0
+    edges, filled = np.asarray(bins["edges"]), np.asarray(bins["images"]) > 0
     middles = ((edges[:-1] + edges[1:]) / 2)[filled]
-    shares = (correct / np.maximum(images, 1))[filled]
-    intervals = np.asarray([wilson_interval(int(c), int(n)) for c, n in zip(correct[filled], images[filled])])
+    shares = np.asarray(bins["accuracy"], np.float64)[filled]
+    intervals = np.asarray(bins["interval"])[filled]
     axes.plot([0, 1], [0, 100], "--", color=QUIET, linewidth=1.4, label="right as often as sure")
     axes.vlines(middles, *(100 * intervals.T), color=MAIN, alpha=0.4, linewidth=3)
     axes.plot(middles, 100 * shares, "o-", color=MAIN, markersize=4, label="pseudo labels")

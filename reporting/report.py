@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import tensorflow as tf
 
 from reporting import numbers, plots, samples
 from runtime.files import whole_file, write_text
+from runtime.work_dir import REPORT_FILE, RESULTS_FILE, balanced_dir, model_dir, report_dir
 
-REPORT_DIR = "report"
 # A table of more classes than this shows only the worst.
 LISTED_CLASSES = 12
 
 
 def write_report(
     work_dir: str,
-    num_rounds: int,
-    class_names: Sequence[str] = (),
+    results: dict[str, Any],
     *,
-    finetuned: Collection[int] = (),
-    data_dir: Optional[str] = None,
     command: str = "",
     has_images: bool = True,
     seed: int = 0,
@@ -31,43 +28,35 @@ def write_report(
     """Writes `<work_dir>/report/` and returns what results.json holds.
 
     Args:
-      work_dir: the run's folder.
-      num_rounds: rounds that are finished.
-      class_names: one a class, or empty.
-      finetuned: the rounds whose student was finetuned.
-      data_dir: the task's folder, for task.json and the true labels of unlabeled images; `<work_dir>/data` by default.
+      work_dir: the run's folder, whose logs and balanced images are drawn.
+      results: its numbers (`pseudo_label/results.py`); what the mosaic shows is noted in them.
       command: the command line of the run, for the section on reproducing it.
       has_images: whether to draw the mosaic of pseudo-labeled images.
       seed: fixes which images the mosaic shows.
-
-    Raises:
-      UserError: artefacts that do not fit together.
     """
-    data_dir = data_dir or os.path.join(work_dir, "data")
-    results = numbers.collect(work_dir, num_rounds, class_names, data_dir, finetuned)
-    report_dir = os.path.join(work_dir, REPORT_DIR)
+    folder, class_names = report_dir(work_dir), results["class_names"]
     pictures = _training_plots(work_dir, results["networks"])
     if any(each["test"] for each in results["networks"]):
         pictures["accuracy.png"] = plots.accuracy(results["networks"])
     for pseudo in results["rounds"]:
-        balanced_dir = os.path.join(work_dir, f"round{pseudo['round']}", "balanced")
-        pictures.update(_pseudo_label_plots(balanced_dir, pseudo, class_names, has_images, seed))
-    tf.io.gfile.makedirs(report_dir)
+        balanced = balanced_dir(work_dir, pseudo["round"])
+        pictures.update(_pseudo_label_plots(balanced, pseudo, class_names, has_images, seed))
+    tf.io.gfile.makedirs(folder)
     for name, png in pictures.items():
         with (
-            whole_file(os.path.join(report_dir, name)) as temporary,
+            whole_file(os.path.join(folder, name)) as temporary,
             tf.io.gfile.GFile(temporary, "wb") as file,
         ):
             file.write(png)
-    write_text(os.path.join(report_dir, "results.json"), json.dumps(results, indent=1, sort_keys=True) + "\n")
-    write_text(os.path.join(report_dir, "report.md"), markdown(results, set(pictures), command))
+    write_text(os.path.join(folder, RESULTS_FILE), json.dumps(results, indent=1, sort_keys=True) + "\n")
+    write_text(os.path.join(folder, REPORT_FILE), markdown(results, set(pictures), command))
     return results
 
 
 def _training_plots(work_dir: str, networks: Sequence[dict[str, Any]]) -> dict[str, bytes]:
     pictures = {}
     for network in networks:
-        log = numbers.training_log(numbers.model_dir_of(work_dir, network["round"], network["finetuned"]))
+        log = numbers.training_log(model_dir(work_dir, network["round"], network["finetuned"]))
         if log:
             pictures[_training_name(network)] = plots.training(network, log)
     return pictures
@@ -78,7 +67,7 @@ def _training_name(network: dict[str, Any]) -> str:
 
 
 def _pseudo_label_plots(
-    balanced_dir: str, pseudo: dict[str, Any], class_names: Sequence[str], has_images: bool, seed: int
+    balanced: str, pseudo: dict[str, Any], class_names: Sequence[str], has_images: bool, seed: int
 ) -> dict[str, bytes]:
     """Plots of one round; also notes in `pseudo` which confidences the mosaic shows."""
     if pseudo["balance"] is None:
@@ -89,7 +78,7 @@ def _pseudo_label_plots(
         f"{prefix}-classes.png": plots.classes(pseudo, class_names),
     }
     filled = [entry["label"] for entry in pseudo["balance"]["classes"] if entry["records"]]
-    picked = samples.pick(balanced_dir, filled, seed) if has_images and filled else {}
+    picked = samples.pick(balanced, filled, seed) if has_images and filled else {}
     pseudo["samples"] = numbers.rounded(
         [{"label": label, "confidences": [each.confidence for each in images]} for label, images in picked.items()]
     )

@@ -27,10 +27,19 @@ class UserError(Exception):
 
 def one_line(error: BaseException) -> str:
     """What to show for an error that the user can put right; "" for any other, which keeps its traceback."""
+    if is_broken_pipe(error):
+        return ""
     if isinstance(error, UserError):
         return f"error: {' '.join(str(error).splitlines())}"
     line = about_memory(error) or about_files(error)
     return f"error: {line}" if line else ""
+
+
+def is_broken_pipe(error: Optional[BaseException]) -> bool:
+    """Whether it began with a pipe that nobody reads, as of a `print` whose reader has gone."""
+    while error is not None and not isinstance(error, BrokenPipeError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def reason(error: BaseException) -> str:

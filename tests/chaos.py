@@ -41,7 +41,7 @@ TINY = [
     "--teacher_softmax_temp=1",
     "--randaug_mag=5",
     "--num_image=100",
-    "--rounds=efficientnet-b0:2:width_coefficient=0.2",
+    "--rounds=@tests/chaos_student.flags",
 ]
 
 

@@ -14,7 +14,7 @@ import pytest
 from absl import flags as absl_flags
 
 import main
-from flags import definitions
+from flags.definitions import MODES
 from runtime.errors import UserError
 from runtime.files import whole_file
 from tests.flags.parsing import ROOT, parsed
@@ -31,7 +31,9 @@ def run(*arguments):
     [
         (["--mode=bogus"], "error: flag --mode=bogus: value should be one of <prepare|train|"),
         (["--mod=train"], "error: Unknown command line flag 'mod'. Did you mean: mode"),
-        (["--flagfile=no/such.flags"], "error: Unable to open flagfile: [Errno 2] No such file or directory"),
+        (["--flagfile=no/such.flags"], "error: --flagfile: there is no flag file no/such.flags; check the path"),
+        (["--flagfile"], "error: --flagfile with no argument; --help lists the flags"),
+        (["--flagfile=tests"], "error: tests: Is a directory; check the path"),
         (["train"], "error: got the argument 'train', expected flags alone, as --name=value"),
         ([], "error: --model_dir is missing: --mode=train_and_eval needs it, the folder of checkpoints"),
         (["--task_name=cifar", "--model_dir=x"], "error: --task_name: got 'cifar', expected one of imagenet, svhn,"),
@@ -45,8 +47,63 @@ def test_an_error_is_one_line_and_exit_code_2(arguments, message):
     assert done.stderr.startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "closed"),
+    [
+        (["--help"], "stdout"),
+        (["--helpfull"], "stdout"),
+        (["--mode=bogus"], "stderr"),
+        (["--model_dir="], "stderr"),
+        (["--mode=prepare", "--task_name=digits", "--num_shards=1", "--data_dir={}"], "stdout"),
+    ],
+)
+def test_output_that_nobody_reads_ends_it_without_a_word(arguments, closed, tmp_path):
+    read, write = os.pipe()
+    os.close(read)
+    with open(tmp_path / "other", "w+") as other:
+        streams: dict[str, Any] = {"stdout": other, "stderr": other, closed: write}
+        command = [sys.executable, "main.py", *(argument.format(tmp_path / "data") for argument in arguments)]
+        code = subprocess.run(command, cwd=ROOT, check=False, **streams).returncode
+        os.close(write)
+        other.seek(0)
+        assert other.read() == ""
+    assert code == 141
+
+
+def test_head_gets_its_lines():
+    shell = f"set -o pipefail; {sys.executable} main.py --help | head -n 1"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stdout.startswith("Noisy Student self-training: ")
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+    assert done.returncode in (0, 141)  # 0: head left when all was written
+
+
+def test_a_stage_that_takes_it_for_a_fault_of_its_files_does_not_hide_it():
+    code = (
+        "from runtime.files import write_faults\nfrom runtime.signals import closed_output_ends\n"
+        "with closed_output_ends(), write_faults('x', 'model_dir'):\n    print('x', flush=True)\n"
+    )
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    os.close(write)
+    assert done.returncode == 141
+    assert b"cannot write" not in done.stderr
+
+
+def test_a_pipe_that_breaks_elsewhere_keeps_its_traceback():
+    code = (
+        "import os\nfrom runtime.signals import closed_output_ends\n"
+        "with closed_output_ends():\n"
+        "    read, write = os.pipe()\n    os.close(read)\n    os.write(write, b'x')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "BrokenPipeError: [Errno 32] Broken pipe")
+
+
 # --- in this process ------------------------------------------------------------------------------------------------
 
+FAST = object()  # the fast ways of computing that main found
 PARTS = {
     "prepare": ("--task_name=digits", "--data_dir=x"),
     "train": ("--model_dir=m", "--label_data_dir=l"),
@@ -67,12 +124,17 @@ def start(monkeypatch, function, *arguments):
 
     def import_module(name):
         asked.append(name)
-        return types.SimpleNamespace(**{name: function for _, _, name in main.MODES.values()})
+        return types.SimpleNamespace(**{name: run for _, _, name in main.MODES.values()})
+
+    def run(config, *fast):
+        assert fast == ((FAST,) if absl_flags.FLAGS.mode in main.RUN_A_NETWORK else ())
+        function(config)
 
     monkeypatch.setattr(absl_flags, "FLAGS", parsed(*arguments))
     monkeypatch.setattr(main.startup, "imported", import_module)
+    monkeypatch.setattr(main.fast, "find", lambda: FAST)
     monkeypatch.setattr(main.startup, "quieten", lambda: None)
-    monkeypatch.setattr(main.startup, "reuse_memory", lambda: None)
+    monkeypatch.setattr(main.fast, "prepare_process", lambda: None)
     return main.main(["main.py"]), asked
 
 
@@ -86,24 +148,24 @@ def test_memory_is_seen_to_before_tensorflow_is_imported(monkeypatch):
     monkeypatch.setattr(absl_flags, "FLAGS", parsed("--mode=prepare", *PARTS["prepare"]))
     monkeypatch.setattr(main.startup, "imported", import_module)
     monkeypatch.setattr(main.startup, "quieten", lambda: None)
-    monkeypatch.setattr(main.startup, "reuse_memory", lambda: order.append("memory"))
+    monkeypatch.setattr(main.fast, "prepare_process", lambda: order.append("memory"))
     assert main.main(["main.py"]) == 0
     assert order == ["memory", "data.prepare.run"]
 
 
-@pytest.mark.parametrize("mode", definitions.MODES)
+@pytest.mark.parametrize("mode", MODES)
 def test_every_mode_hands_its_config_to_one_function(monkeypatch, mode):
     got: list[Any] = []
     code, asked = start(monkeypatch, got.append, f"--mode={mode}", *PARTS[mode])
     assert (code, len(got)) == (0, 1)
     assert asked == [main.MODES[mode][1]]
-    assert type(got[0]).__name__ == {"eval": "TrainConfig", "train_and_eval": "TrainConfig"}.get(
+    assert type(got[0]).__name__ == {"eval": "EvaluateConfig", "train_and_eval": "TrainConfig"}.get(
         mode, f"{mode.capitalize()}Config"
     )
 
 
 def test_the_table_of_modes_names_what_exists():
-    assert list(main.MODES) == list(definitions.MODES)
+    assert list(main.MODES) == list(MODES)
     for _, module, function in main.MODES.values():
         path = ROOT / (module.replace(".", "/") + ".py")
         path = path if path.exists() else ROOT / module.replace(".", "/") / "__init__.py"
@@ -117,9 +179,10 @@ def test_the_report_gets_the_command_line(monkeypatch):
     assert got[0].command == "python main.py '--work_dir=with space'"
 
 
-def test_notices_come_before_the_work(monkeypatch, capsys):
-    smaller = ("--rounds=efficientnet-b0:4:width_coefficient=0.5", "--master=x")
-    code, _ = start(monkeypatch, lambda config: None, "--mode=iterate", *PARTS["iterate"], *smaller)
+def test_notices_come_before_the_work(monkeypatch, capsys, tmp_path):
+    smaller = ("--width_coefficient=1", f"--rounds=@{tmp_path}/narrow.flags", "--master=x")
+    (tmp_path / "narrow.flags").write_text("--unlabel_ratio=4\n--width_coefficient=0.5\n")
+    code, _ = start(monkeypatch, lambda config: None, "--mode=iterate", *PARTS["iterate"][:-1], *smaller)
     lines = capsys.readouterr().err.splitlines()
     assert code == 0
     assert lines[0] == "notice: --master is ignored: TensorFlow 2 finds its cluster by --tpu or TF_CONFIG"

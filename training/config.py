@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Optional
 
-from data.config import DataConfig
+from data.config import DataConfig, SplitConfig
 from efficientnet.variants import ModelConfig
 from runtime.config import DeviceConfig
 
@@ -15,7 +15,7 @@ class OptimizerConfig:
     """Loss, optimiser and schedule (docs/release.md, sections 5, 6).
 
     Attributes:
-      train_steps: steps of the whole schedule, `train_ratio` already multiplied in.
+      train_steps: steps of the whole schedule; `train_ratio` is already multiplied in, here and in train_last_step_num.
       train_batch_size: labeled images a step, over all replicas.
       num_train_images: labeled images of an epoch.
       train_last_step_num: n > 0 trains only the last n steps of the schedule; -1 all.
@@ -51,7 +51,7 @@ class OptimizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """One training: `train`, `eval` and `train_and_eval`, and each network of `iterate`.
+    """One training: `train`, `train_and_eval`, and each network of `iterate`.
 
     Attributes:
       teacher: an online teacher's network, with `teacher_path` its checkpoint; None without one.
@@ -59,7 +59,7 @@ class TrainConfig:
       reset_head: leave the classifier of `init_path` out.
       unlabeled_dropout, unlabeled_stochastic_depth: False spares the unlabeled images this noise.
       rematerialise: compute each block again in the backward pass instead of keeping its activations.
-      train, evaluate: what the mode does.
+      evaluation: what the network is measured on as it trains, every `steps_per_eval` steps and at the end; None for nothing.
       profile_steps: (first, last), the steps done when a TensorFlow profile begins and ends; None for none.
     """
 
@@ -76,15 +76,11 @@ class TrainConfig:
     unlabeled_dropout: bool = True
     unlabeled_stochastic_depth: bool = True
     rematerialise: bool = False
-    train: bool = True
-    evaluate: bool = True
-    eval_batch_size: int = 8
+    evaluation: Optional[SplitConfig] = None
     steps_per_eval: int = 3000
     save_checkpoints_steps: int = 1000
     keep_checkpoint_max: int = 5
     iterations_per_loop: int = 1000
     log_step_count_steps: int = 64
     profile_steps: Optional[tuple[int, int]] = None
-    num_eval_images: Optional[int] = None
-    eval_split: str = "test"
     use_averages: bool = True

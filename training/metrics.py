@@ -10,9 +10,7 @@ import tensorflow as tf
 
 from runtime.errors import UserError
 from runtime.files import write_text
-
-METRICS_FILE = "metrics.jsonl"
-EVALUATIONS_FILE = "evaluations.jsonl"
+from runtime.work_dir import EVALUATIONS_FILE, METRICS_FILE
 
 
 class MetricsLog:

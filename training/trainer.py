@@ -1,33 +1,30 @@
-"""Training, evaluation and both in turn: `--mode=train`, `eval`, `train_and_eval`, and every network of `iterate`."""
+"""Training, and evaluation as it goes on: `--mode=train`, `train_and_eval`, and every network of `iterate`."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import os
 from collections.abc import Iterator
 from typing import Any, Optional
 
 import tensorflow as tf
 
 from checkpoints import description, writing
-from checkpoints.names import STEP_NAME
-from checkpoints.reading import Reader, load_weights
+from checkpoints.reading import load_weights
+from data.config import SplitConfig
 from data.fast import Fast
-from data.records.shards import find_shards
 from data.streams import faults
-from data.streams.evaluation import count_labels, evaluation_stream
-from data.streams.reading import count_up_to, unreadable_records
+from data.streams.evaluation import count_labels
+from data.streams.reading import unreadable_records
 from data.streams.segments import CACHE_LIMIT, Segments
 from data.streams.training import training_files, training_stream
 from data.streams.unreadable import Unreadable
 from efficientnet.model import EfficientNet
-from evaluation.accuracy import Evaluator
+from evaluation.run import SplitAccuracy, in_words, split_files, split_ops, write_evaluation
 from runtime import devices as strategies
 from runtime import signals
 from runtime.errors import UserError
-from runtime.files import remove_unfinished, write_faults, write_text
+from runtime.files import remove_unfinished, write_faults
 from runtime.progress import progress
 from training import batch_norm_groups, profiling, saving
 from training import loop as loops
@@ -37,14 +34,12 @@ from training.metrics import MetricsLog
 from training.state import TrainingState
 from training.step import TrainingStep
 
-EVALUATION_FILE = "evaluation.json"
 
-
-def run(config: TrainConfig, fast: Fast = Fast()) -> Optional[dict[str, Any]]:
-    """Trains and evaluates as `config` says; continues from the model_dir's newest checkpoint.
+def train(config: TrainConfig, fast: Fast = Fast()) -> Optional[dict[str, Any]]:
+    """Trains, and evaluates as it goes on if `config` says so; continues from the model_dir's newest checkpoint.
 
     Returns:
-      the last evaluation (see `Evaluator`), or None where none was asked for.
+      the last evaluation (see `SplitAccuracy`); None without one.
 
     Raises:
       UserError: bad data, a checkpoint of another network, a loss that is not a number.
@@ -52,10 +47,7 @@ def run(config: TrainConfig, fast: Fast = Fast()) -> Optional[dict[str, Any]]:
     strategy = strategies.make_strategy(config.device)
     with strategy.scope():
         trainer = Trainer(config, strategy, fast)
-    if config.train:
-        trainer.train()
-    elif config.evaluate:
-        trainer.evaluate()
+    trainer.train()
     return trainer.last_evaluation
 
 
@@ -71,18 +63,14 @@ class Trainer:
         self.model = EfficientNet(config.model, seed=config.data.seed, bfloat16=self.bfloat16, ops=fast.training())
         self.state = TrainingState(self.model)
         self._skipped: list[Unreadable] = []
-        self._results_dir = config.model_dir
         self.last_evaluation: Optional[dict[str, Any]] = None
-        self._evaluation: Optional[tuple[EfficientNet, Evaluator]] = None
+        self._accuracy: Optional[SplitAccuracy] = None
         self._start()
 
     # --- starting -------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
         config = self.config
-        if not config.train:
-            self._load_to_evaluate()
-            return
         newest = writing.latest(config.model_dir)
         if newest:
             saving.restore(self.state, newest)
@@ -96,16 +84,6 @@ class Trainer:
             )
             self.state.restart_from_weights()
 
-    def _load_to_evaluate(self) -> None:
-        """Any checkpoint will do, a released one too: only the weights that are evaluated are read."""
-        config = self.config
-        prefix = load_weights(self.model, config.model_dir, "model_dir", use_averages=config.use_averages)
-        self.state.restart_from_weights()
-        reader = Reader(prefix, "model_dir")
-        if STEP_NAME in reader.shapes:
-            self.state.step.assign(reader.tensor(STEP_NAME))
-        self._results_dir = os.path.dirname(prefix)
-
     @property
     def step(self) -> int:
         """Updates done."""
@@ -118,9 +96,11 @@ class Trainer:
         config, last = self.config, self.config.optimizer.steps_to_train
         if self.step >= last:
             print(f"{config.title}: {config.model_dir} has all {last} steps already, nothing to train")
-            if config.evaluate:
-                self.evaluate()
+            if config.evaluation:
+                self.evaluate(config.evaluation)
             return
+        if config.evaluation:
+            split_files(config.evaluation)  # must be there before hours are spent
         optimizer = self._count_train_images()
         if self.chief:
             with write_faults(config.model_dir, "model_dir"):
@@ -165,8 +145,8 @@ class Trainer:
 
     def _boundary(self, last: int, log: Optional[MetricsLog]) -> None:
         config, step = self.config, self.step
-        if config.evaluate and (step % config.steps_per_eval == 0 or step == last):
-            result = self.evaluate()
+        if config.evaluation and (step % config.steps_per_eval == 0 or step == last):
+            result = self.evaluate(config.evaluation)
             if log:
                 log.add_evaluation(step, result)
         if log and (step % config.save_checkpoints_steps == 0 or step == last):
@@ -181,7 +161,7 @@ class Trainer:
         """How many steps to take at a time: never across a log line, a checkpoint, an evaluation or an edge of a profile."""
         config = self.config
         periods = [config.log_step_count_steps, config.save_checkpoints_steps, config.iterations_per_loop]
-        periods += [config.steps_per_eval] if config.evaluate else []
+        periods += [config.steps_per_eval] if config.evaluation else []
         while self.step < last:
             step = self.step
             edges = profiling.steps_until_change(step, config.profile_steps)
@@ -285,56 +265,22 @@ class Trainer:
 
     # --- evaluation -----------------------------------------------------------------------------------------------
 
-    def evaluate(self) -> dict[str, Any]:
-        """Accuracy of the averages (or of the raw weights) on the evaluation split; writes evaluation.json."""
-        config = self.config
-        files = find_shards(config.data.label_data_dir, f"{config.eval_split}-?????-of-?????", "label_data_dir")
-        model, evaluator = self._evaluation_model(files)
-        if config.use_averages:
-            self.state.copy_averages_to(model)
-        skipped = unreadable_records(files, config.data.skip_corrupt_records)
-        replicas = self.strategy.num_replicas_in_sync
-
-        def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            return evaluation_stream(
-                files,
-                config.data.task.num_classes,
-                config.data.image_size,
-                config.data.small_image_model,
-                config.eval_batch_size,
-                replicas,
-                strategies.pipeline_of(context),
-                config.num_eval_images,
-                skipped,
-            )
-
-        batches = self.strategy.distribute_datasets_from_function(make)
-        try:
-            result = evaluator(batches)
-        except tf.errors.OpError as error:
-            raise faults.explain(error, files) from error
-        if not result["num_images"]:
-            raise UserError(
-                f"--eval_split: the shards of {config.eval_split!r} hold no image, from {files[0]} on; prepare the data again"
-            )
-        self.last_evaluation = result = {"split": config.eval_split, "step": self.step, **result}
-        print(
-            f"{config.title}: step {result['step']}: {100 * result['accuracy']:.2f} % of "
-            f"{result['num_images']} {config.eval_split} images right"
-        )
+    def evaluate(self, split: SplitConfig) -> dict[str, Any]:
+        """Accuracy of the averages (or of the raw weights) on the split; prints it and writes evaluation.json."""
+        if self._accuracy is None:
+            self._accuracy = self._measure_on(split)
+        measured = self._accuracy.model
+        if measured is not self.model:
+            self.state.copy_averages_to(measured)
+        self.last_evaluation = result = self._accuracy(self.step)
+        print(in_words(result, self.config.title))
         if self.chief:
-            path = os.path.join(self._results_dir, EVALUATION_FILE)
-            with write_faults(path, "model_dir"):
-                write_text(path, json.dumps(result, indent=1, sort_keys=True) + "\n")
+            write_evaluation(self.config.model_dir, result)
         return result
 
-    def _evaluation_model(self, files: list[str]) -> tuple[EfficientNet, Evaluator]:
-        if self._evaluation is None:
-            with self.strategy.scope():
-                model = self.model
-                if self.config.use_averages:
-                    limit = self.config.num_eval_images
-                    ops = self.fast.inference(lambda enough: min(count_up_to(enough, files), limit or enough))
-                    model = EfficientNet(self.config.model, bfloat16=self.bfloat16, ops=ops)
-                self._evaluation = (model, Evaluator(model, self.strategy))
-        return self._evaluation
+    def _measure_on(self, split: SplitConfig) -> SplitAccuracy:
+        config, model = self.config, self.model
+        with self.strategy.scope():
+            if config.use_averages:
+                model = EfficientNet(config.model, bfloat16=self.bfloat16, ops=split_ops(split, self.fast))
+            return SplitAccuracy(model, self.strategy, split, config.data.image_size)

@@ -11,8 +11,8 @@ from typing import Callable, Optional
 import tensorflow as tf
 
 from data.config import AugmentConfig
+from data.images import randaugment
 from data.images.decoding import centre, decode_crop, evaluation_image, resize_bicubic, stored_image
-from fast_cpu import randaugment
 
 SMALL_IMAGE_PADDING = 4
 

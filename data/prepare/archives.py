@@ -20,8 +20,11 @@ class Member(NamedTuple):
     size: int
 
 
-def members(path: str, inside: Optional[Member] = None) -> Iterator[Member]:
+def members(path: str, inside: Optional[Member] = None, whole_names: bool = False) -> Iterator[Member]:
     """Yields the regular files of a tar archive, in its order; of the archive `inside` it where that is given.
+
+    Names come without their folders, unless `whole_names`. What the archive holds besides files (links, devices) is passed
+    over, and so are files whose names begin with a dot.
 
     Raises:
       UserError: not a tar archive, or cut short.
@@ -38,7 +41,9 @@ def members(path: str, inside: Optional[Member] = None) -> Iterator[Member]:
                     if reached > end:
                         raise _cut_short(what, entry.name)
                     if entry.isreg() and not os.path.basename(entry.name).startswith("."):
-                        yield Member(os.path.basename(entry.name), entry.offset_data, entry.size)
+                        name = entry.name if whole_names else os.path.basename(entry.name)
+                        yield Member(name, entry.offset_data, entry.size)
+                    archive.members.clear()  # type: ignore[attr-defined]  # half a kB each, and there may be a million
         except tarfile.TarError as error:
             if reached:
                 raise _cut_short(what, str(error)) from error

@@ -18,7 +18,7 @@ from PIL import Image
 
 from data.prepare import shards
 from data.records.examples import labeled_example, shard_name, unlabeled_example
-from data.tasks import TASK_FILE, TASKS
+from data.tasks import TASK_FILE, TASKS, TRUE_LABELS_FILE
 from runtime.errors import UserError
 from runtime.files import write_text
 
@@ -61,17 +61,16 @@ def write(config: PrepareConfig) -> dict[str, int]:
 
     # Mixed, so that a reader that stops early does not see one class alone.
     training = np.random.default_rng((config.seed, 1)).permutation(parts.labeled)
-    written = shards.write_shards(config.data_dir, "labeled/train", list(training), 1, labeled)
-    written |= shards.write_shards(config.data_dir, "labeled/test", list(parts.test), 1, labeled)
-    written |= shards.write_shards(
-        config.data_dir, "unlabeled/train", list(parts.unlabeled), config.num_shards, unlabeled
-    )
+    written = shards.write_shards(config.data_dir, "labeled/train", [list(training)], labeled)
+    written |= shards.write_shards(config.data_dir, "labeled/test", [list(parts.test)], labeled)
+    dealt = shards.spread(list(parts.unlabeled), config.num_shards)
+    written |= shards.write_shards(config.data_dir, "unlabeled/train", dealt, unlabeled)
 
     truth = {
         shard_name("train", shard, config.num_shards): listed
         for shard, listed in enumerate(shards.spread(labels[parts.unlabeled].tolist(), config.num_shards))
     }
-    write_text(os.path.join(config.data_dir, "unlabeled", "labels_for_report.json"), json.dumps(truth) + "\n")
+    write_text(os.path.join(config.data_dir, "unlabeled", TRUE_LABELS_FILE), json.dumps(truth) + "\n")
     task = dataclasses.replace(
         TASK,
         num_images={"train": len(parts.labeled), "unlabeled": len(parts.unlabeled), "test": len(parts.test)},

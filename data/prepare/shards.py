@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Callable, TypeVar
@@ -23,29 +22,30 @@ def spread(items: Sequence[Item], num_shards: int) -> list[Sequence[Item]]:
     return [items[shard::num_shards] for shard in range(num_shards)]
 
 
+def in_pieces(items: Sequence[Item], num_shards: int) -> list[Sequence[Item]]:
+    """Cuts items into pieces that follow one another, of one length or of one more."""
+    ends = [len(items) * shard // num_shards for shard in range(num_shards + 1)]
+    return [items[begin:end] for begin, end in zip(ends, ends[1:])]
+
+
 def write_shards(
-    data_dir: str,
-    prefix: str,
-    items: Sequence[Item],
-    num_shards: int,
-    serialize: Callable[[Item], bytes],
+    data_dir: str, prefix: str, items: Sequence[Sequence[Item]], serialize: Callable[[Item], bytes]
 ) -> dict[str, int]:
     """Writes `<prefix>-SSSSS-of-NNNNN` below `data_dir`, leaving out what an interrupted run already wrote.
 
     Args:
       data_dir: the task's folder.
       prefix: folder and name of the shards, e.g. `labeled/train`.
-      items: whatever `serialize` turns into one serialised example each; dealt out by `spread`.
-      num_shards: number of shards.
+      items: for each shard whatever `serialize` turns into one serialised example each, e.g. by `spread`.
       serialize: makes the example.
 
     Returns:
       {path of a shard below data_dir: number of records}.
     """
     written: dict[str, int] = {}
-    with progress(f"writing {prefix}", len(items), "images") as bar:
-        for shard, shard_items in enumerate(spread(items, num_shards)):
-            name = shard_name(prefix, shard, num_shards)
+    with progress(f"writing {prefix}", sum(map(len, items)), "images") as bar:
+        for shard, shard_items in enumerate(items):
+            name = shard_name(prefix, shard, len(items))
             path = os.path.join(data_dir, name)
             if _is_whole(path, len(shard_items)):
                 bar.update(len(shard_items))
@@ -53,40 +53,6 @@ def write_shards(
                 write_shard(path, _counted(map(serialize, shard_items), bar))
             written[name] = len(shard_items)
     return written
-
-
-def bounds(count: int, num_shards: int) -> list[int]:
-    """Where each shard begins when a sequence is cut into equal pieces, and the end of the last."""
-    return [count * shard // num_shards for shard in range(num_shards + 1)]
-
-
-def write_stream(
-    data_dir: str,
-    prefix: str,
-    read: Callable[[int], Iterator[Item]],
-    count: int,
-    num_shards: int,
-    serialize: Callable[[Item], bytes],
-) -> dict[str, int]:
-    """Writes items that can only be read in order, one piece of the sequence a shard; otherwise as `write_shards`.
-
-    Args:
-      data_dir, prefix, num_shards, serialize: see `write_shards`.
-      read: gives the items from a position on.
-      count: how many there are.
-    """
-    limits = bounds(count, num_shards)
-    names = [shard_name(prefix, shard, num_shards) for shard in range(num_shards)]
-    sizes = [end - begin for begin, end in zip(limits, limits[1:])]
-    done = 0
-    while done < num_shards and _is_whole(os.path.join(data_dir, names[done]), sizes[done]):
-        done += 1
-    items = read(limits[done])
-    with progress(f"writing {prefix}", count, "images", limits[done]) as bar:
-        for name, size in list(zip(names, sizes))[done:]:
-            examples = (serialize(item) for item in itertools.islice(items, size))
-            write_shard(os.path.join(data_dir, name), _counted(examples, bar))
-    return dict(zip(names, sizes))
 
 
 def _counted(examples: Iterable[bytes], bar: Progress) -> Iterator[bytes]:

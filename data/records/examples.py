@@ -27,23 +27,10 @@ def _int(value: int) -> tf.train.Feature:
 
 
 def _floats(values: np.ndarray) -> tf.train.Feature:
-    # Its constructor would take each value for itself: 160 microseconds for 1,000 of them instead of 2.
-    packed = np.asarray(values, "<f4").tobytes()
-    return tf.train.Feature(float_list=tf.train.FloatList.FromString(field_head(1, len(packed)) + packed))
-
-
-def field_head(field: int, length: int) -> bytes:
-    """Tag and length of a length-delimited protobuf field."""
-    return bytes((field << 3 | 2,)) + varint(length)
-
-
-def varint(value: int) -> bytes:
-    """A number of 0 or more as protobuf writes it."""
-    digits = []
-    while value > 127:
-        digits.append(value & 127 | 128)
-        value >>= 7
-    return bytes((*digits, value))
+    # Its constructor would take each value for itself: 160 microseconds for 1,000 of them instead of 3. Serialised, the floats
+    # of a FloatList are what a string of a BytesList is: field 1, its length, and so many bytes.
+    packed = tf.train.BytesList(value=[np.asarray(values, "<f4").tobytes()])
+    return tf.train.Feature(float_list=tf.train.FloatList.FromString(packed.SerializeToString()))
 
 
 def _serialize(features: dict[str, tf.train.Feature]) -> bytes:

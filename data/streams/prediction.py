@@ -9,12 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from data.config import TeacherNoise
-from data.images import decoding
+from data.images import decoding, randaugment
 from data.images.training import Augmenter, TrainingOptions, training_image
 from data.streams import parsing, segments, unreadable
 from data.streams.reading import parallel_map, parallel_options, read_ahead
 from data.streams.unreadable import Unreadable
-from fast_cpu import randaugment
 from runtime.workers import Pipeline
 
 ALONE = Pipeline()

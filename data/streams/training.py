@@ -10,7 +10,7 @@ from typing import Any, Optional
 import tensorflow as tf
 
 from data.config import AugmentConfig, DataConfig
-from data.images import decoding
+from data.images import decoding, randaugment
 from data.images.training import Augmenter, TrainingOptions, augmented, crop_and_draw
 from data.records.shards import find_shards
 from data.streams.faults import Record
@@ -18,7 +18,6 @@ from data.streams.parsing import Parse, parse_filtered, parse_labeled, parse_unl
 from data.streams.reading import finished_at_once, parallel_map, parallel_options
 from data.streams.segments import Segments, Shards, positions
 from data.streams.unreadable import Unreadable
-from fast_cpu import randaugment
 from runtime.errors import UserError
 from runtime.workers import Pipeline
 

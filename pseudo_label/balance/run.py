@@ -38,8 +38,8 @@ from pseudo_label.config import BalanceConfig
 from pseudo_label.made_with import SETTINGS_FILE, check_begun_with
 from runtime.errors import UserError
 from runtime.files import is_temporary, remove_unfinished, write_text
+from runtime.work_dir import STATS_FILE
 
-STATS_FILE = "stats.json"
 # These change how the work is done, where it goes or how it is shown, not what comes out.
 _WITHOUT_EFFECT = ("title", "output_dir", "only_get_stats", "beam_args")
 

@@ -18,7 +18,7 @@ from pseudo_label.balance.plan import Confidences, Plan, copies, shuffled_copies
 from pseudo_label.config import BalanceConfig
 from runtime.errors import UserError
 
-BATCH, BATCH_BYTES, ORDER_PIECE = 1024, 16 << 20, 1 << 16
+BATCH, BATCH_BYTES = 1024, 16 << 20
 # Kept records are held in memory by windows of so many bytes, and the order is shuffled within one. Part of the format: another
 # value gives other (equally good) shards.
 WINDOW_BYTES = 128 << 20
@@ -58,20 +58,18 @@ def write_balanced(files: ShardFiles, part: Confidences, plan: Plan, config: Bal
     if files.finished:
         return int(number_of_copies.sum())
     with writing(files.output):
-        # Chained and mapped in C: a generator would cost as much for each record as encoding it.
-        return write_shard(files.output, itertools.chain.from_iterable(_ordered(files, number_of_copies, config)))
+        return write_shard(files.output, _ordered(files, number_of_copies, config))
 
 
-def _ordered(files: ShardFiles, number_of_copies: np.ndarray, config: BalanceConfig) -> Iterator[Iterator[bytes]]:
+def _ordered(files: ShardFiles, number_of_copies: np.ndarray, config: BalanceConfig) -> Iterator[bytes]:
     """Yields the output's records window by window, each record as often as it is wanted and in the window's random order."""
     kept_copies = number_of_copies[number_of_copies > 0]
     start = 0
     for number, window in enumerate(_windows(_kept_records(files, number_of_copies > 0, config.num_classes))):
         order = shuffled_copies(kept_copies[start : start + len(window)], config.seed, files.shard, number)
         start += len(window)
-        # By pieces, because a list of the numbers takes ten times the memory of the array.
-        for piece in range(0, len(order), ORDER_PIECE):
-            yield map(window.__getitem__, order[piece : piece + ORDER_PIECE].tolist())
+        for index in order:
+            yield window[index]
 
 
 def _windows(batches: Iterable[list[bytes]]) -> Iterator[list[bytes]]:

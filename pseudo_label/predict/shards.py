@@ -82,6 +82,13 @@ def _count_file(config: PredictConfig, path: str) -> str:
     return os.path.join(config.info_dir or config.output_dir, f"info-{os.path.basename(path)}.txt")
 
 
+def has_predictions(config: PredictConfig) -> bool:
+    """Whether the first worker's predictions of every shard are there."""
+    count = config.num_shards
+    names = [prediction_name(config.file_prefix, shard, count, worker=0) for shard in range(count)]
+    return all(tf.io.gfile.exists(os.path.join(config.output_dir, name)) for name in names)
+
+
 def _input_shard(config: PredictConfig, shard_id: int) -> Shard:
     name = shard_name(config.file_prefix, shard_id, config.num_shards)
     candidates = [os.path.join(directory, name) for directory in config.input_dir.split(";")]

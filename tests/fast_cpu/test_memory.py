@@ -13,8 +13,16 @@ import pytest
 from fast_cpu import memory
 
 ROOT = pathlib.Path(__file__).parents[2]
+# Of TensorFlow only its library: all of it would take each process 2 s to import.
 SCRIPT = """
+import importlib.util
+import sys
+import types
 from fast_cpu import memory
+for name in ("tensorflow", "tensorflow.python"):
+    package = types.ModuleType(name)
+    package.__path__ = importlib.util.find_spec(name).submodule_search_locations
+    sys.modules[name] = package
 from tensorflow.python.util import _pywrap_util_port
 print(memory.has_onednn(), _pywrap_util_port.IsMklEnabled())
 """

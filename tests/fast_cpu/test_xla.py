@@ -37,7 +37,7 @@ def test_different_batches_share_what_is_compiled():
 
 def test_the_bits_are_the_same_with_all_passes():
     """Only with them XLA multiplies and adds in one instruction, where the processor has one."""
-    which = "sharpness or grey or (in_a_dataset and (-9 or -27))"
+    which = "sharpness or grey or plain_and_compiled or (in_a_dataset and (-9 or -27))"
     files = ["tests/fast_cpu/test_randaugment.py"]
     done = _run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", which, *files)
     assert done.returncode == 0, done.stdout[-3000:]

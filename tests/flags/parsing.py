@@ -10,15 +10,15 @@ from absl.flags import FlagValues
 
 from data.tasks import Task
 from efficientnet.variants import ModelConfig
-from flags import definitions
+from flags import command_line
 
 ROOT = Path(__file__).parents[2]
 PRESETS = ROOT / "flags" / "presets"
 
 
 def parsed(*arguments: str) -> FlagValues:
-    values = definitions.define(FlagValues())
-    rest = values(["main.py", *arguments])
+    values = command_line.define(FlagValues())
+    rest = values(["main.py", *command_line.expanded(arguments)])
     assert rest == ["main.py"]
     return values
 

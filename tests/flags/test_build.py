@@ -7,10 +7,11 @@ import json
 
 import pytest
 
-from data.config import AugmentConfig, TeacherNoise
+from data.config import AugmentConfig, SplitConfig, TeacherNoise
 from data.tasks import TASKS
 from efficientnet.variants import ModelConfig
 from flags import build
+from main import MODES
 from runtime.errors import UserError
 from tests.flags.parsing import describe, parsed
 
@@ -23,6 +24,10 @@ BALANCE = ("--mode=balance", "--input_dir=images", "--prediction_dir=predictions
 
 def train(*arguments):
     return build.train_config(parsed(*arguments))
+
+
+def evaluated(*arguments):
+    return build.evaluate_config(parsed("--mode=eval", *arguments))
 
 
 def message_of(builder, *arguments):
@@ -44,18 +49,22 @@ def test_the_release_s_defaults_give_its_imagenet_training():
     assert config.optimizer.num_train_images == 1281167
     assert config.optimizer.unlabel_ratio == 0
     assert config.data.augment.enabled is config.data.unlabeled_augment.enabled is False
-    assert (config.eval_split, config.num_eval_images) == ("validation", None)
-    assert (config.train, config.evaluate) == (True, True)
+    assert (config.evaluation.split, config.evaluation.num_images) == ("validation", None)
     assert config.device.use_bfloat16 is None
     assert config.teacher is None
 
 
-@pytest.mark.parametrize(
-    ("mode", "trains", "evaluates"), [("train", True, False), ("eval", False, True), ("train_and_eval", True, True)]
-)
-def test_what_each_mode_does(mode, trains, evaluates):
+@pytest.mark.parametrize(("mode", "evaluates"), [("train", False), ("train_and_eval", True)])
+def test_what_each_mode_does(mode, evaluates):
     config = train(f"--mode={mode}", *IMAGENET)
-    assert (config.train, config.evaluate, config.title) == (trains, evaluates, mode)
+    assert (config.evaluation is not None, config.title) == (evaluates, mode)
+
+
+def test_what_eval_gets():
+    config = evaluated("--use_averages=False", "--eval_batch_size=3", "--input_image_size=64", *IMAGENET)
+    assert (config.title, config.model, config.checkpoint) == ("eval", ModelConfig("efficientnet-b0", 1000), "model")
+    assert config.data == SplitConfig(TASKS["imagenet"], "labeled", "validation", None, 3)
+    assert (config.image_size, config.use_averages) == (64, False)
 
 
 def test_svhn_implies_pixels_network_and_classes():
@@ -64,11 +73,13 @@ def test_svhn_implies_pixels_network_and_classes():
     assert config.model.small_image_model
     assert config.model.mean == (0.4376821, 0.4437697, 0.47280442)
     assert (config.data.image_size, config.data.small_image_model) == (32, True)
-    assert (config.eval_split, config.optimizer.num_train_images) == ("test", 69257)
+    assert (config.evaluation.split, config.optimizer.num_train_images) == ("test", 69257)
 
 
 def test_the_ratio_multiplies_the_steps():
     assert train("--train_steps=101", "--train_ratio=2.5", *IMAGENET).optimizer.train_steps == 252
+    config = train("--train_steps=101", "--train_ratio=2.5", "--train_last_step_num=11", *IMAGENET).optimizer
+    assert (config.train_steps, config.steps_to_train, config.first_schedule_step) == (252, 27, 225)
 
 
 def test_the_variant_s_pixels_give_way_to_the_flag():
@@ -106,7 +117,7 @@ def test_a_prepared_folder_says_which_task_it_is(tmp_path):
     (tmp_path / "task.json").write_text(json.dumps(TASKS["svhn"].to_json()))
     arguments = (f"--data_dir={tmp_path}", "--model_dir=model")
     assert train(*arguments).data.task == TASKS["svhn"]
-    assert train(*arguments, "--mode=eval").model.num_classes == 10
+    assert evaluated(*arguments).model.num_classes == 10
     assert "describes the task 'svhn'" in message_of(build.train_config, *arguments, "--task_name=imagenet")
 
 
@@ -117,8 +128,8 @@ def test_images_of_an_epoch_are_counted_where_nobody_says_them():
 
 def test_how_many_images_to_evaluate_is_the_split_s_own_flag():
     both = ("--num_eval_images=11", "--num_test_images=22")
-    assert train(*both, *IMAGENET).num_eval_images == 11
-    assert train(*both, "--eval_split=test", *IMAGENET).num_eval_images == 22
+    assert train(*both, *IMAGENET).evaluation.num_images == 11
+    assert train(*both, "--eval_split=test", *IMAGENET).evaluation.num_images == 22
 
 
 def test_a_released_online_teacher_is_the_variant_at_its_native_size():
@@ -279,11 +290,15 @@ def test_an_online_teacher_of_ours_describes_itself(tmp_path):
         (("--unl_aug=v2", *IMAGENET), "--unl_aug: got 'v2', expected v1 (RandAugment), none or default"),
         (
             ("--train_steps=3", "--train_ratio=0.1", *IMAGENET),
-            "--train_ratio: got 0.1, which leaves none of --train_steps=3",
+            "--train_ratio: got 0.1, which leaves none of --train_steps=3; give a larger one",
         ),
         (
-            ("--train_steps=10", "--train_ratio=2", "--train_last_step_num=21", *IMAGENET),
-            "--train_last_step_num: got 21, expected at most 20, --train_steps x --train_ratio",
+            ("--train_steps=30", "--train_ratio=0.1", "--train_last_step_num=3", *IMAGENET),
+            "--train_ratio: got 0.1, which leaves none of --train_last_step_num=3; give a larger one",
+        ),
+        (
+            ("--train_steps=10", "--train_ratio=2", "--train_last_step_num=11", *IMAGENET),
+            "--train_last_step_num: got 11, expected at most 10, as --train_steps says (--train_ratio multiplies both)",
         ),
         (
             ("--final_base_lr=0.02", *IMAGENET),
@@ -305,8 +320,8 @@ def test_what_does_not_fit_together_in_a_training(arguments, message):
 
 
 def test_eval_does_not_ask_for_what_only_training_needs():
-    config = train("--mode=eval", "--unlabel_data_dir=x", "--teacher_model_name=efficientnet-b0", *IMAGENET)
-    assert (config.teacher, config.data.unlabel_data_dir, config.init_path) == (None, "", "")
+    of_training = ("--unlabel_data_dir=x", "--teacher_model_name=efficientnet-b0", "--noise_teacher", "--reset_head")
+    assert evaluated(*of_training, "--train_steps=3", "--train_ratio=0.1", *IMAGENET) == evaluated(*IMAGENET)
 
 
 # --- checkpoints that describe themselves ---------------------------------------------------------------------------
@@ -316,9 +331,9 @@ NARROW = ModelConfig("efficientnet-b1", 10, (0.1, 0.1, 0.1), (0.2, 0.2, 0.2), Tr
 
 def test_eval_takes_network_and_task_from_the_model_dir(tmp_path):
     folder = describe(tmp_path, NARROW, 16, TASKS["digits"])
-    config = train("--mode=eval", f"--model_dir={folder}", "--label_data_dir=x")
-    assert (config.model, config.data.image_size, config.data.task) == (NARROW, 16, TASKS["digits"])
-    assert config.eval_split == "test"
+    config = evaluated(f"--model_dir={folder}", "--label_data_dir=x")
+    assert (config.model, config.image_size, config.data.task) == (NARROW, 16, TASKS["digits"])
+    assert config.data.split == "test"
 
 
 def test_a_training_is_what_its_flags_say_whatever_lies_in_its_folder(tmp_path):
@@ -368,14 +383,14 @@ def test_flags_that_contradict_the_checkpoint_s_description(tmp_path, argument, 
 def test_flags_that_repeat_the_description_are_welcome(tmp_path):
     folder = describe(tmp_path, NARROW, 16, TASKS["digits"])
     same = ("--model_name=efficientnet-b1", "--width_coefficient=0.5", "--num_label_classes=10", "--task_name=digits")
-    config = train("--mode=eval", f"--model_dir={folder}", "--label_data_dir=x", *same)
+    config = evaluated(f"--model_dir={folder}", "--label_data_dir=x", *same)
     assert config.model == NARROW
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[]", '{"model": {"name": 1}}'])
 def test_a_broken_description_names_its_file(tmp_path, text):
     (tmp_path / "model.json").write_text(text)
-    message = message_of(build.train_config, "--mode=eval", f"--model_dir={tmp_path}", "--label_data_dir=x")
+    message = message_of(build.evaluate_config, "--mode=eval", f"--model_dir={tmp_path}", "--label_data_dir=x")
     assert message.startswith(f"{tmp_path}/model.json: not a network's description (")
 
 
@@ -410,10 +425,71 @@ def test_other_classes_than_the_checkpoint_s_are_refused(tmp_path):
     task = dataclasses.replace(TASKS["digits"], class_names=tuple("abcdefghij"))
     model = describe(tmp_path / "model", ModelConfig("efficientnet-b0", 10), 16, TASKS["digits"])
     (tmp_path / "task.json").write_text(json.dumps(task.to_json()))
-    assert message_of(build.train_config, "--mode=eval", f"--data_dir={tmp_path}", f"--model_dir={model}") == (
+    assert message_of(build.evaluate_config, "--mode=eval", f"--data_dir={tmp_path}", f"--model_dir={model}") == (
         f"--data_dir: its classes are a, b, c, d, e, ..., but {model}/model.json says 0, 1, 2, 3, 4, ...; give data of the "
         "classes that the checkpoint was trained on"
     )
+
+
+# --- another number of classes --------------------------------------------------------------------------------------
+
+ANY_MODE = {
+    "train": IMAGENET,
+    "eval": IMAGENET,
+    "train_and_eval": IMAGENET,
+    "predict": (*PREDICT, "--unlabel_data_dir=images"),
+    "classify": ("--predict_ckpt_path=model.ckpt", "--input_files=a.jpg"),
+    "convert": ("--init_model_path=model.ckpt", "--model_dir=model"),
+    "export": ("--predict_ckpt_path=model.ckpt", "--output_dir=out"),
+}
+
+
+@pytest.mark.parametrize("mode", ANY_MODE)
+@pytest.mark.parametrize("task", ["imagenet", "svhn"])
+def test_as_in_the_release_a_flag_sets_the_number_of_classes(mode, task):
+    config = MODES[mode][0](parsed(*ANY_MODE[mode], f"--mode={mode}", f"--task_name={task}", "--num_label_classes=7"))
+    assert config.model.num_classes == 7
+    assert config.model.small_image_model is (task == "svhn")
+    described = config.data.task if hasattr(config, "data") else getattr(config, "task", None)
+    if described is None:
+        assert config.class_names == ()
+    else:
+        assert (described.name, described.num_classes, described.class_names) == (task, 7, ())
+
+
+def test_the_number_that_a_task_has_keeps_its_class_names():
+    assert train("--task_name=svhn", "--num_label_classes=10", *IMAGENET).data.task == TASKS["svhn"]
+
+
+def test_an_online_teacher_without_a_description_has_the_flagged_classes_too():
+    config = train(*ONLINE, "--unlabel_data_dir=images", "--num_label_classes=7", *IMAGENET)
+    assert (config.model.num_classes, config.teacher.num_classes) == (7, 7)
+
+
+def test_a_checkpoint_of_other_classes_is_used_with_the_same_flags(tmp_path):
+    task = train("--task_name=svhn", "--num_label_classes=7", *IMAGENET).data.task
+    folder = describe(tmp_path, ModelConfig("efficientnet-b0", 7, task.mean, task.std, True), 32, task)
+    arguments = ("--mode=eval", f"--model_dir={folder}", "--label_data_dir=x")
+    assert evaluated(*arguments).data.task == task
+    assert evaluated(*arguments, "--num_label_classes=7").data.task == task
+    assert evaluated(*arguments, "--task_name=svhn", "--num_label_classes=7").data.task == task
+    assert message_of(build.evaluate_config, *arguments, "--task_name=svhn") == (
+        f"--task_name: svhn has 10 classes, but {folder}/model.json says 7; add --num_label_classes=7"
+    )
+    assert message_of(build.evaluate_config, *arguments, "--task_name=svhn", "--num_label_classes=8") == (
+        f"--num_label_classes: got 8, but {folder}/model.json says 7; leave the flag out"
+    )
+
+
+@pytest.mark.parametrize("mode", [*ANY_MODE, "balance"])
+def test_a_task_json_says_how_many_classes_there_are(tmp_path, mode):
+    (tmp_path / "task.json").write_text(json.dumps(TASKS["svhn"].to_json()))
+    arguments = (*ANY_MODE.get(mode, BALANCE), f"--mode={mode}", f"--data_dir={tmp_path}", "--num_label_classes=7")
+    for more in ((), ("--task_name=svhn",)):
+        assert message_of(MODES[mode][0], *arguments, *more) == (
+            "--num_label_classes: got 7, but the task svhn has 10 classes; leave the flag out, or give the --task_name that "
+            "is meant"
+        )
 
 
 # --- predict --------------------------------------------------------------------------------------------------------
@@ -492,6 +568,7 @@ def test_what_does_not_fit_together_in_a_prediction(arguments, message):
 def test_the_release_s_filter_knows_classes_without_a_task():
     assert build.balance_config(parsed(*BALANCE, "--num_label_classes=10")).num_classes == 10
     assert build.balance_config(parsed(*BALANCE, "--task_name=svhn")).num_classes == 10
+    assert build.balance_config(parsed(*BALANCE, "--task_name=svhn", "--num_label_classes=9")).num_classes == 9
     assert build.balance_config(parsed(*BALANCE)).num_classes == 1000
 
 
@@ -507,8 +584,8 @@ def test_what_balance_gets():
     ("arguments", "message"),
     [
         (
-            (*BALANCE, "--task_name=svhn", "--num_label_classes=9"),
-            "--num_label_classes: got 9, but the task svhn has 10 classes; leave the flag out, or give the --task_name "
+            (*BALANCE, "--task_name=digits", "--num_label_classes=9"),
+            "--num_label_classes: got 9, but the task digits has 10 classes; leave the flag out, or give the --task_name "
             "that is meant",
         ),
         (
@@ -552,7 +629,7 @@ def test_prepare_takes_the_task_s_own_numbers_where_none_are_given():
 def test_a_data_dir_that_is_not_there_is_named(tmp_path):
     for build_config, mode in (
         (build.train_config, "train"),
-        (build.train_config, "eval"),
+        (build.evaluate_config, "eval"),
         (build.predict_config, "predict"),
     ):
         arguments = (f"--mode={mode}", f"--data_dir={tmp_path}/typo", f"--model_dir={tmp_path}", "--output_dir=x")
@@ -595,12 +672,13 @@ def test_data_without_a_test_split_can_be_trained_on_but_not_evaluated(tmp_path)
     (tmp_path / "task.json").write_text(json.dumps(task.to_json()))
     arguments = ("--task_name=folder", f"--data_dir={tmp_path}", "--model_dir=model")
     config = train("--mode=train", *arguments)
-    assert (config.train, config.evaluate) == (True, False)
-    assert message_of(build.train_config, *arguments) == (
-        "--mode=train_and_eval: the data of --task_name=folder have no test split; prepare them with test images (a folder "
-        "test/, or --num_test_images), or pass --mode=train"
-    )
-    assert train("--eval_split=train", *arguments).eval_split == "train"
+    assert config.evaluation is None
+    for build_config, mode in ((build.train_config, "train_and_eval"), (build.evaluate_config, "eval")):
+        assert message_of(build_config, f"--mode={mode}", *arguments) == (
+            f"--mode={mode}: the data of --task_name=folder have no test split; prepare them with test images (a folder "
+            "test/, or --num_test_images), or pass --mode=train"
+        )
+    assert train("--eval_split=train", *arguments).evaluation.split == "train"
 
 
 def test_what_convert_and_export_get():
@@ -611,20 +689,3 @@ def test_what_convert_and_export_get():
     arguments = ("--mode=export", "--predict_ckpt_path=a/model.ckpt", "--output_dir=b", "--export_tf1")
     exported = build.export_config(parsed(*arguments, "--use_averages=False"))
     assert (exported.checkpoint, exported.tf1_checkpoint, exported.use_averages) == ("a/model.ckpt", True, False)
-
-
-# --- notices --------------------------------------------------------------------------------------------------------
-
-
-def test_flags_without_meaning_are_noticed_only_when_given():
-    assert build.notices(parsed()) == []
-    lines = build.notices(parsed("--transpose_input=False", "--master=local", "--gcp_project=x", "--use_tpu=False"))
-    assert lines == [
-        "--master is ignored: TensorFlow 2 finds its cluster by --tpu or TF_CONFIG",
-        "--transpose_input is ignored: XLA chooses the layout",
-        "--gcp_project is ignored: only a TPU has use for it",
-    ]
-    assert build.notices(parsed("--gcp_project=x")) == []
-    assert build.notices(parsed(*BALANCE, "--shard_id=3")) == [
-        "--shard_id is ignored: --mode=balance works on all shards and workers in one run"
-    ]

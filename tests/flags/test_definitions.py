@@ -1,16 +1,17 @@
-"""Every flag: the release's names and defaults, help, the check of single values, and what --help costs."""
+"""Every flag: the release's names and defaults, help, the check of single values, and where it counts."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 from absl import flags
 
-from flags import definitions
-from tests.flags.parsing import ROOT, parsed
+import main
+from flags import command_line
+from flags.definitions import GROUPS, SCOPES
+from flags.kinds import Scope
+from tests.flags.parsing import parsed
 
 # docs/release.md, section 11, in its order. augment_name: `v1` is the value that names RandAugment; the default names none, as
 # section 10's `none` for b0 and b1 shows.
@@ -105,7 +106,7 @@ OURS: dict[str, Any] = {
     "data_dir": None,
     "work_dir": None,
     "reset_head": False,
-    "rounds": None,
+    "rounds": [],
     "finetune": None,
     "student_start": "scratch",
     "unlabeled_only": False,
@@ -153,11 +154,8 @@ def test_every_flag_has_help_that_says_whose_it_is():
 def test_every_flag_stands_in_a_group_of_the_help():
     values = parsed()
     by_group = values.flags_by_module_dict()
-    assert list(by_group) == list(definitions.GROUPS)
+    assert list(by_group) == list(GROUPS)
     assert {flag.name for group in by_group.values() for flag in group} == set(values)
-    text = definitions.help_text(values)
-    assert all(f"--{name}:" in text or f"--[no]{name}:" in text for name in values)
-    assert "--train_batch_size: Labeled images a step, over all replicas. [release] Default: 4096" in text
 
 
 def test_two_sets_of_flags_live_side_by_side():
@@ -167,7 +165,7 @@ def test_two_sets_of_flags_live_side_by_side():
 
 def test_defining_twice_changes_nothing():
     values = parsed("--train_steps=5")
-    assert definitions.define(values).train_steps == 5
+    assert command_line.define(values).train_steps == 5
 
 
 @pytest.mark.parametrize(
@@ -198,6 +196,8 @@ def test_defining_twice_changes_nothing():
         ("--teacher_softmax_temp=1e-300", "flag --teacher_softmax_temp=1e-300: expected a number of at least 1e-30"),
         ("--unlabel_ratio=-1", "flag --unlabel_ratio=-1.0: expected a number >= 0"),
         ("--only_use_num_shards=0", "expected an integer of at least 1, or -1 for none"),
+        ("--train_steps=", "flag --train_steps=: expected an integer of at least 1"),
+        ("--weight_decay=", "flag --weight_decay=: expected a number >= 0"),
         ("--no_such_flag=1", "Unknown command line flag 'no_such_flag'"),
         ("--mod=train", "Did you mean: mode"),
     ],
@@ -216,24 +216,66 @@ def test_values_as_the_release_s_scripts_write_them(argument):
     parsed(argument)
 
 
-def test_several_bad_values_stand_apart():
-    command = [sys.executable, "main.py", "--train_steps=0", "--weight_decay=-1"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 2
-    assert "expected an integer of at least 1; flag --weight_decay=-1.0: expected a number >= 0; --help" in done.stderr
+@pytest.mark.parametrize("name", ["final_base_lr", "width_coefficient", "input_image_size", "num_train_images"])
+def test_an_empty_value_is_none_for_a_number_that_needs_none(name):
+    values = parsed(f"--{name}=7", f"--{name}=")
+    assert values[name].value is None
 
 
-@pytest.mark.parametrize("asked", ["--help", "-h", "--helpshort", "--helpfull"])
-def test_help_imports_nothing_heavy(asked):
-    code = (
-        "import runpy, sys\n"
-        f"sys.argv = ['main.py', {asked!r}]\n"
-        "try:\n    runpy.run_path('main.py', run_name='__main__')\n"
-        "except SystemExit as exit:\n    code = exit.code\n"
-        "heavy = {'tensorflow', 'numpy', 'apache_beam', 'matplotlib', 'PIL', 'sklearn'} & set(sys.modules)\n"
-        "print('heavy:', sorted(heavy), 'exit:', code)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout.splitlines()[-1] == "heavy: [] exit: 0"
-    assert "teacher_softmax_temp" in done.stdout
-    assert done.stderr == ""
+# --- where flags count ----------------------------------------------------------------------------------------------
+
+
+class Watched(flags.FlagValues):
+    """Flags that note which of them are read."""
+
+    def __getattr__(self, name):
+        self.__dict__.setdefault("read", set()).add(name)
+        return super().__getattr__(name)
+
+    def __getitem__(self, name):
+        self.__dict__.setdefault("read", set()).add(name)
+        return super().__getitem__(name)
+
+
+TRAINING = ("--mode=train_and_eval", "--model_dir=m")
+ONLINE = ("--teacher_model_name=efficientnet-b0", "--teacher_model_path=t", "--unlabel_ratio=1")
+COMMANDS: dict[str, list[tuple[str, ...]]] = {
+    "prepare": [("--task_name=digits", "--data_dir=x", "--num_shards=2")],
+    "train": [
+        (*TRAINING, "--label_data_dir=l", "--use_bfloat16", "--small_image_model"),
+        (*TRAINING, "--data_dir={}", "--task_name=svhn", *ONLINE, "--num_label_classes=7"),
+        (*TRAINING, "--label_data_dir=l", "--eval_split=test"),
+    ],
+    "eval": [
+        ("--model_dir=m", "--label_data_dir=l", "--use_bfloat16", "--small_image_model"),
+        ("--model_dir=m", "--data_dir={}", "--task_name=svhn", "--num_label_classes=7"),
+    ],
+    "predict": [
+        ("--predict_ckpt_path=c", "--output_dir=o", "--unlabel_data_dir=u", "--noise_teacher", "--use_bfloat16"),
+        ("--predict_ckpt_path=c", "--output_dir=o", "--data_dir={}", "--task_name=svhn", "--small_image_model"),
+        ("--predict_ckpt_path=c", "--output_dir=o", "--label_data_dir=l", "--num_label_classes=7"),
+    ],
+    "balance": [
+        ("--input_dir=i", "--prediction_dir=p", "--output_dir=o", "--num_label_classes=7"),
+        ("--data_dir={}", "--task_name=svhn", "--prediction_dir=p", "--output_dir=o"),
+    ],
+    "classify": [
+        ("--predict_ckpt_path=c", "--input_files=f", "--use_bfloat16", "--small_image_model", "--num_label_classes=7")
+    ],
+    "convert": [("--init_model_path=c", "--model_dir=m", "--small_image_model", "--num_label_classes=7")],
+    "export": [("--predict_ckpt_path=c", "--output_dir=o", "--small_image_model", "--num_label_classes=7")],
+}
+
+
+@pytest.mark.parametrize("mode", COMMANDS)
+def test_a_mode_reads_the_flags_whose_scope_names_it(mode, tmp_path):
+    """And no others."""
+    place = {"train": Scope.TEACHER | Scope.STUDENT | Scope.FINETUNE}.get(mode) or Scope[mode.upper()]
+    read = set()
+    for arguments in COMMANDS[mode]:
+        values = command_line.define(Watched())
+        values(["main.py", f"--mode={mode}", *(argument.format(tmp_path) for argument in arguments)])
+        values.__dict__["read"] = set()
+        main.MODES[mode][0](values)
+        read |= values.__dict__["read"] & set(SCOPES)
+    assert read | {"mode"} == {name for name, scope in SCOPES.items() if scope & place}

@@ -13,6 +13,7 @@ import main
 from efficientnet.model import EfficientNet
 from efficientnet.variants import VARIANTS
 from flags import build, rounds
+from flags.notices import notices
 from tests.flags.parsing import PRESETS, ROOT, parsed
 from training import schedule
 
@@ -38,7 +39,7 @@ def trainings(name):
     flagfile = f"--flagfile={PRESETS / name}.flags"
     if "--mode=iterate" in (PRESETS / f"{name}.flags").read_text():
         config = iterating(name)
-        assert rounds.notices(config) == []
+        assert notices(parsed(flagfile), config) == []
         trained = [config.teacher]
         for this in config.rounds:
             trained += [this.student, this.finetune] if this.finetune else [this.student]
@@ -116,6 +117,32 @@ def test_a_preset_s_networks_are_built(name):
         with tf.Graph().as_default():  # shapes alone, no weights
             logits = EfficientNet(config.model)(tf.zeros([2, size, size, 3]))
         assert logits.shape == [2, config.model.num_classes]
+
+
+def test_the_digits_teacher_and_student():
+    teacher, student = trainings("digits")
+    table = [
+        (each.model.width_coefficient, each.model.depth_coefficient, each.data.augment.enabled)
+        for each in (teacher, student)
+    ]
+    assert table == [(0.5, 0.3, False), (0.75, 0.3, True)]
+    for config, expected in (
+        (teacher, (800, 20, 0.01, 0.001, 0.0)),
+        (student, (1400, 12, 0.02, 0.003, 4.0)),
+    ):
+        optimizer = config.optimizer
+        assert expected == (
+            optimizer.train_steps,
+            optimizer.train_batch_size,
+            optimizer.base_learning_rate,
+            optimizer.final_base_lr,
+            optimizer.unlabel_ratio,
+        )
+
+
+def test_every_flag_file_beside_the_presets_is_named_by_one():
+    named = re.findall(r"(rounds/\S+\.flags)", "".join(path.read_text() for path in PRESETS.glob("*.flags")))
+    assert {f"rounds/{path.name}" for path in (PRESETS / "rounds").iterdir()} == set(named)
 
 
 # Recipes: unlabel_ratio, randaug_mag, steps.
@@ -214,7 +241,7 @@ def released(line, *more):
 def test_released_svhn_training_with_the_teacher_online():
     more = ("--teacher_model_name=efficientnet-b0", "--teacher_model_path=ckpt/model.ckpt", "--unlabel_data_dir=./u")
     config = build.train_config(released(SVHN_TRAINING, *more))
-    assert (config.train, config.evaluate) == (True, False)
+    assert config.evaluation is None
     assert config.teacher == config.model
     assert config.device.use_bfloat16 is False
 
@@ -236,8 +263,8 @@ def test_released_evaluations():
     line = (
         "--model_name=efficientnet-b0 --use_tpu=False --use_bfloat16=False --mode=eval --label_data_dir=l --model_dir=m"
     )
-    assert build.train_config(released(line)).eval_split == "validation"
-    assert build.train_config(released(line, "--task_name=svhn")).eval_split == "test"
+    assert build.evaluate_config(released(line)).data.split == "validation"
+    assert build.evaluate_config(released(line, "--task_name=svhn")).data.split == "test"
 
 
 def test_released_predictions_and_reassignment():
@@ -264,6 +291,6 @@ def test_released_filters(classes, num_image, only_get_stats):
     )
     config = build.balance_config(values)
     assert (config.num_classes, config.num_image, config.only_get_stats) == (classes, num_image, bool(only_get_stats))
-    assert [line.split()[0] for line in build.notices(values)] == [
+    assert [line.split()[0] for line in notices(values, config)] == [
         "--prelim_stats_dir", "--task", "--shard_id", "--info_dir"
     ]  # fmt: skip

@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 
 from runtime.errors import UserError
+from runtime.signals import closed_output_ends
 from tests.golden.compare_corruptions import is_corruptions
+from tests.golden.robustness_metrics import compare_metrics, is_metrics
 
 OK, DEVIATES, UNREADABLE = 0, 1, 2
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
@@ -38,7 +40,8 @@ def compare(path: str) -> dict[str, Any]:
     kind = kind_of(content)
     if kind is None:
         raise UserError(
-            f"{path}: of no known kind: expected variables, learning rates, images, corruptions or a trajectory"
+            f"{path}: of no known kind: expected variables, learning rates, images, corruptions, robustness scores or a "
+            "trajectory"
         )
     try:
         result = _compare(kind, content, os.path.splitext(path)[0])
@@ -56,6 +59,8 @@ def _trajectory_of(path: str) -> str:
 
 
 def _compare(kind: str, content: Any, stem: str) -> dict[str, Any]:
+    if kind == "robustness_metrics":
+        return compare_metrics(content)
     # TensorFlow is imported here, so that `main` can quiet it first.
     if kind == "trajectory":
         from tests.golden.compare_trajectory import compare_trajectory
@@ -106,6 +111,8 @@ def kind_of(content: Any) -> str | None:
         return "learning_rate" if tables else None
     if not isinstance(content, dict) or not content:
         return None
+    if is_metrics(content):
+        return "robustness_metrics"
     if all(isinstance(value, dict) and "variables" in value for value in content.values()):
         return "variables"
     first = {name.split("/")[0] for name in content}
@@ -141,4 +148,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with closed_output_ends():
+        sys.exit(main(sys.argv[1:]))

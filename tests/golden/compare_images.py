@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from data.images import decoding
-from fast_cpu import randaugment
+from data.images import decoding, randaugment
 from runtime.errors import UserError
 from tests.golden.checks import Checks
 

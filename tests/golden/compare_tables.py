@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
+from absl.flags import FlagValues
 from tensorflow.python.ops.resource_variable_ops import UninitializedVariable
 
 from efficientnet.model import EfficientNet
 from efficientnet.variants import VARIANTS, ModelConfig
+from flags import build, command_line
 from tests.golden.checks import Checks
 from training.config import OptimizerConfig
 from training.schedule import learning_rate
@@ -71,8 +73,10 @@ def compare_learning_rate(reference: list[dict[str, Any]]) -> dict[str, Any]:
 
 def optimizer_config(flags: dict[str, Any]) -> OptimizerConfig:
     """What the flags of one table say."""
-    steps = int(flags["train_steps"] * flags.get("train_ratio", 1.0))
-    return OptimizerConfig(**{**flags, "train_steps": steps})
+    given = [f"--{name}={value}" for name, value in flags.items() if value is not None]
+    values = command_line.define(FlagValues())
+    values(["compare", "--label_data_dir=none", "--model_dir=none", *given])
+    return build.train_config(values).optimizer
 
 
 COMPARISONS: dict[str, Any] = {"variables": compare_variables, "learning_rate": compare_learning_rate}

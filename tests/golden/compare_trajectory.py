@@ -23,10 +23,10 @@ from absl import flags as absl_flags
 
 from checkpoints import writing
 from checkpoints.names import AVERAGE_SUFFIX, STEP_NAME
-from checkpoints.reading import HEAD, load_weights
+from checkpoints.reading import load_weights
 from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
-from flags import build, definitions
+from flags import build, command_line
 from runtime.errors import UserError
 from tests.golden.checks import Checks
 from training import saving
@@ -84,29 +84,18 @@ def train_config(arrays: Arrays, folder: str, scratch: str) -> TrainConfig:
     A teacher whose checkpoint is not in `folder` is written to `scratch` from the file's arrays.
     """
     given = [str(flag) for flag in json.loads(str(arrays["flags"]))]
-    classes = [flag for flag in given if flag.lstrip("-").startswith("num_label_classes=")]
     added = ["mode=train", f"model_dir={scratch}/model", f"label_data_dir={scratch}", "init_model=False"]
     added += ["init_model_path=", "reset_head=False"]
     if "batch/0/unl_probs" in arrays:
         added.append(f"unlabel_data_dir={scratch}")
     if any(flag.lstrip("-").startswith("teacher_model_name=") for flag in given):
         added.append(f"teacher_model_path={_teacher_checkpoint(arrays, folder, scratch)}")
-    values = definitions.define(absl_flags.FlagValues())
+    values = command_line.define(absl_flags.FlagValues())
     try:
-        values(["compare", *(flag for flag in given if flag not in classes), *(f"--{flag}" for flag in added)])
+        values(["compare", *given, *(f"--{flag}" for flag in added)])
     except absl_flags.Error as error:
         raise UserError(f"flags of the file: {' '.join(str(error).split())}") from error
-    config = dataclasses.replace(build.train_config(values), evaluate=False)
-    return _with_classes(config, arrays) if classes else config
-
-
-def _with_classes(config: TrainConfig, arrays: Arrays) -> TrainConfig:
-    """The release let --num_label_classes override the task's number, ours refuses to: the classifier's width counts."""
-    bias = f"init/{config.model.name}/{HEAD}/bias"
-    _require(arrays, [bias])
-    count = int(arrays[bias].size)
-    teacher = dataclasses.replace(config.teacher, num_classes=count) if config.teacher else None
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, num_classes=count), teacher=teacher)
+    return dataclasses.replace(build.train_config(values), evaluation=None)
 
 
 def _teacher_checkpoint(arrays: Arrays, folder: str, scratch: str) -> str:

@@ -69,7 +69,7 @@ def test_a_file_that_deviates_exits_1(tmp_path: Path, capsys: pytest.CaptureFixt
         (
             "other.json",
             b'{"a": 1}',
-            "of no known kind: expected variables, learning rates, images, corruptions or a trajectory",
+            "of no known kind: expected variables, learning rates, images, corruptions, robustness scores or a trajectory",
         ),
         ("rates.json", b'[{"steps": [1], "learning_rate": [1]}]', "is no whole learning_rate file: KeyError: 'flags'"),
     ],
@@ -124,6 +124,8 @@ def test_a_run_s_checkpoint_stands_for_its_run(tmp_path: Path) -> None:
         ({"flags": 0, "history/train/lr": 0, "init/x": 0, "final/x": 0}, "trajectory"),
         ({"jpeg/a.jpg": 0, "eval/a.jpg/224": 0}, "preprocess"),
         ({"image/noise": 0, "Rotate/3/pos/noise": 0}, "randaugment"),
+        ({"sequences": [], "calibration": []}, "robustness_metrics"),
+        ({"flip_tables": []}, "robustness_metrics"),
         ({"input/32/0": 0, "contrast/32/1/0": 0}, "corruptions"),
         ({"input/32/0": 0, "p/rotate/32/frames": 0}, "corruptions"),
         ({"efficientnet-b0": {"params": 1, "variables": []}}, "variables"),
@@ -136,6 +138,24 @@ def test_a_run_s_checkpoint_stands_for_its_run(tmp_path: Path) -> None:
 )
 def test_kinds_are_found_from_the_content(content: Any, kind: Optional[str]) -> None:
     assert kind_of(content) == kind
+
+
+def test_robustness_scores_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = os.path.join(FOLDER, "metrics.json")
+    tables = read(path)
+    tables["flip_tables"][1]["mfr"] += 1e-6
+    deviating, broken = tmp_path / "deviating.json", tmp_path / "broken.json"
+    deviating.write_text(json.dumps(tables))
+    del tables["corruption_tables"][0]["reference_errors"]["fog"]
+    broken.write_text(json.dumps(tables))
+    assert main([path, str(deviating), str(broken)]) == 2
+    output = capsys.readouterr()
+    first, second = (json.loads(line) for line in output.out.splitlines())
+    assert (first["kind"], first["ok"], second["ok"]) == ("robustness_metrics", True, False)
+    assert second["deviations"]["mfr"]["where"] == "flip_tables 1"
+    assert output.err.startswith(
+        f"error: {broken}: CE: got 75 of the 70 cells (corruption and severity), expected each"
+    )
 
 
 # --- how trajectories are compared ----------------------------------------------------------------------------------
@@ -274,7 +294,6 @@ FLAGS = [
 def _config(tmp_path: Path, *flags: str, **arrays: Any) -> Any:
     named = {
         "flags": np.array(json.dumps([*FLAGS, *flags])),
-        "init/efficientnet-b2/head/dense/bias": np.zeros(7, np.float32),
         **arrays,
     }
     return compare_trajectory.train_config(named, str(tmp_path / "none"), str(tmp_path))
@@ -294,12 +313,13 @@ def test_a_run_s_flags_become_a_training_s_config(tmp_path: Path) -> None:
         "--init_model_path=/elsewhere/model.ckpt",
     )
     assert (config.model.name, config.model.num_classes, config.model.fix_layer_num) == ("efficientnet-b2", 7, 2)
+    assert config.data.task.num_classes == 7
     assert config.model.mean == (0.485, 0.456, 0.406)
-    assert (config.optimizer.train_steps, config.optimizer.steps_to_train) == (60, 6)
+    assert (config.optimizer.train_steps, config.optimizer.steps_to_train) == (60, 12)
     assert (config.optimizer.final_base_lr, config.optimizer.moving_average_decay) == (0.01, 0.99)
     assert config.optimizer.label_smoothing == 0.2
     assert config.model_dir == f"{tmp_path}/model"
-    assert (config.teacher, config.init_path, config.train, config.evaluate) == (None, "", True, False)
+    assert (config.teacher, config.init_path, config.evaluation) == (None, "", None)
 
 
 def test_a_teacher_without_a_checkpoint_is_written_from_the_file(tmp_path: Path) -> None:

@@ -12,16 +12,17 @@ import tensorflow as tf
 
 from checkpoints import writing
 from checkpoints.config import ConvertConfig
-from data.config import AugmentConfig, DataConfig
+from data.config import AugmentConfig, DataConfig, SplitConfig
 from data.prepare.config import PrepareConfig
 from data.tasks import TASKS
 from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
 from pseudo_label import rounds
 from pseudo_label.config import BalanceConfig, IterateConfig, PredictConfig, RoundConfig
-from pseudo_label.manifest import MANIFEST, Manifest, first_difference
+from pseudo_label.manifest import Manifest, first_difference
 from runtime.config import DeviceConfig
 from runtime.errors import UserError
+from runtime.work_dir import MANIFEST_FILE
 from training.config import OptimizerConfig, TrainConfig
 
 TASK = TASKS["digits"]
@@ -48,6 +49,7 @@ def training(work_dir, model, folder, unlabeled=""):
         ),
         os.path.join(work_dir, folder),
         DEVICE,
+        evaluation=SplitConfig(TASK, os.path.join(work_dir, "data", "labeled")),
         save_checkpoints_steps=2,
         log_step_count_steps=2,
     )
@@ -156,9 +158,9 @@ def test_a_ready_made_teacher_is_copied_and_measured(config, tmp_path, capsys):
     prefix = str(tmp_path / "released" / "model.ckpt")
     averages = {name + "/ExponentialMovingAverage": value + 1.0 for name, value in made.items()}
     writing.write(prefix, {**made, **averages, "global_step": tf.constant(7, tf.int64)})
-    teacher = dataclasses.replace(config.teacher, train=False)
+    teacher = config.teacher
     ready = ConvertConfig("teacher", MODEL, prefix, teacher.model_dir, 16, TASK, flag="teacher_model_path")
-    config = dataclasses.replace(config, teacher=teacher, ready_teacher=ready, rounds=())
+    config = dataclasses.replace(config, ready_teacher=ready, rounds=())
     results = rounds.iterate(config)
     output = capsys.readouterr().out
     assert "[2/3] teacher\n" in output
@@ -170,7 +172,7 @@ def test_a_ready_made_teacher_is_copied_and_measured(config, tmp_path, capsys):
         assert "The teacher (efficientnet-b0, 16 px) was given, as a checkpoint." in file.read()
     assert sorted(os.listdir(tmp_path / "released")) == ["model.ckpt.data-00000-of-00001", "model.ckpt.index"]
 
-    os.remove(os.path.join(config.work_dir, MANIFEST))  # as if it had stopped before noting that it was done
+    os.remove(os.path.join(config.work_dir, MANIFEST_FILE))  # as if it had stopped before noting that it was done
     assert rounds.iterate(config) == results
     with open(os.path.join(teacher.model_dir, "metrics.jsonl"), "w"):
         pass

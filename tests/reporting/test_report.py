@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.records.examples import prediction_example, prediction_name
-from data.records.shards import read_shard, write_shard
+from pseudo_label.results import collect
 from reporting import numbers, plots, report, samples
-from runtime.errors import UserError
 from tests.reporting import synthetic
 
 NAMES = [f"digit {number}" for number in range(10)]
@@ -26,46 +24,18 @@ def written(tmp_path_factory):
     folder = synthetic.write_work_dir(
         tmp_path_factory.mktemp("run"), [synthetic.png(image) for image in PIXELS], TRUE, rounds=2
     )
-    results = report.write_report(str(folder), 2, NAMES, command="python main.py --seed=0")
+    results = write_report(folder, 2, NAMES, command="python main.py --seed=0")
     return folder, results
+
+
+def write_report(folder, num_rounds, class_names=(), finetuned=(), **how):
+    """The report of a work_dir, as `iterate` writes it."""
+    numbers_of_run = collect(str(folder), num_rounds, class_names, str(folder / "data"), finetuned)
+    return report.write_report(str(folder), numbers_of_run, **how)
 
 
 def copy_of(written, tmp_path):
     return shutil.copytree(written[0], tmp_path / "run")
-
-
-@pytest.mark.parametrize(
-    ("correct", "total", "low", "high"),
-    [
-        # Newcombe 1998, table I (method 3), and the closed forms z2/(n+z2) at 0 and n/(n+z2) at 1.
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-        (29, 29, 0.8830, 1.0),
-        (0, 0, 0.0, 1.0),
-    ],
-)
-def test_wilson_interval(correct, total, low, high):
-    assert numbers.wilson_interval(correct, total) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_accuracies_intervals_and_gains(written):
-    _, results = written
-    teacher, first, second = results["networks"]
-    assert [each["name"] for each in results["networks"]] == ["teacher", "student 1", "student 2"]
-    assert teacher["test"]["accuracy"] == 0.8
-    assert teacher["test"]["num_images"] == 500
-    assert teacher["test"]["interval"] == [
-        0.762711,
-        0.832715,
-    ]  # scipy.stats.binomtest(400, 500).proportion_ci(method="wilson")
-    assert teacher["gain"] is None
-    assert (first["gain"], second["gain"]) == (0.06, 0.12)
-    assert (first["model"], second["model"]) == ("efficientnet-b0", "efficientnet-b1")
-    assert [each["step"] for each in first["history"]] == [40, 80, 120, 160, 200]
-    assert first["history"][-1]["accuracy"] == 0.86
-    assert first["last_logged"]["step"] == 200
 
 
 def test_a_finetuned_student_stands_beside_it_and_labels_the_next_round(written, tmp_path):
@@ -73,7 +43,7 @@ def test_a_finetuned_student_stands_beside_it_and_labels_the_next_round(written,
     synthetic.write_network(folder / "round1/finetuned", "efficientnet-b0", 445, 500, 200, False, seed=9)
     path = folder / "round1/finetuned/model.json"
     path.write_text(path.read_text().replace('"image_size": 16', '"image_size": 24'))
-    results = report.write_report(str(folder), 2, NAMES, finetuned=[1])
+    results = write_report(folder, 2, NAMES, finetuned=[1])
     names = ["teacher", "student 1", "student 1 finetuned", "student 2"]
     assert [each["name"] for each in results["networks"]] == names
     assert [each["gain"] for each in results["networks"]] == [None, 0.06, 0.09, 0.12]
@@ -94,60 +64,6 @@ def test_a_student_of_unlabeled_images_alone_is_told_apart(written):
     for student in results["networks"][1:]:
         del student["last_logged"]["labeled_loss"]
     assert "learned from these alone, with noise." in report.markdown(results, set(), "")
-
-
-def test_pseudo_label_accuracy_by_hand(written):
-    folder, results = written
-    by_shard = []
-    for shard in range(synthetic.NUM_SHARDS):
-        workers = []
-        for worker in range(synthetic.NUM_WORKERS):
-            name = prediction_name("train", shard, synthetic.NUM_SHARDS, worker)
-            workers.append(list(read_shard(str(folder / "round1/predictions" / name))))
-        # Workers take turns; the shards themselves were dealt out the same way.
-        turns = [workers[place % 2][place // 2] for place in range(sum(map(len, workers)))]
-        by_shard.append([np.asarray(_floats(record, "probabilities")) for record in turns])
-    probabilities = np.stack([by_shard[place % 2][place // 2] for place in range(300)])
-    right = probabilities.argmax(axis=1) == TRUE
-    confidence = probabilities.max(axis=1)
-    sure = confidence >= 0.3
-
-    quality = results["rounds"][0]["quality"]
-    assert quality["all"]["images"] == 300
-    assert quality["all"]["correct"] == right.sum()
-    assert quality["all"]["accuracy"] == pytest.approx(right.mean(), abs=1e-6)
-    assert quality["above_threshold"]["images"] == sure.sum()
-    assert quality["above_threshold"]["correct"] == right[sure].sum()
-    kept = [entry["kept_unique"] for entry in results["rounds"][0]["balance"]["classes"]]
-    assert quality["kept"]["images"] == sum(kept)
-    for label, entry in enumerate(quality["by_class"]):
-        own = probabilities.argmax(axis=1) == label
-        assert entry["true_images"] == np.sum(label == TRUE)
-        assert entry["all"]["images"] == own.sum()
-        assert entry["above_threshold"]["correct"] == right[own & sure].sum()
-    bins = quality["by_confidence"]
-    assert bins["images"][-1] == (confidence >= 0.95).sum()
-    assert bins["correct"][-1] == right[confidence >= 0.95].sum()
-    assert sum(bins["images"]) == 300
-
-
-def _floats(record, name):
-    import tensorflow as tf
-
-    return tf.train.Example.FromString(record).features.feature[name].float_list.value
-
-
-def test_counts_before_and_after_balancing(written):
-    folder, results = written
-    stats = json.loads((folder / "round1/balanced/stats.json").read_text())
-    balance = results["rounds"][0]["balance"]
-    assert balance["records"] == 200
-    assert balance["unique"] == stats["num_unique"]
-    assert sum(balance["confidence_histogram"]["counts"]) == balance["predictions"] == 300
-    for entry, listed in zip(balance["classes"], stats["classes"]):
-        assert entry["predictions"] >= entry["candidates"] == listed["candidates"] >= entry["kept_unique"]
-        assert entry["records"] == 20
-    assert sum(entry["predictions"] for entry in balance["classes"]) == 300
 
 
 def test_every_picture_is_in_the_text_and_opens(written):
@@ -182,7 +98,7 @@ def test_the_text_states_the_result(written):
 def test_results_are_the_same_twice_and_hold_no_path(written, tmp_path):
     folder = copy_of(written, tmp_path)
     before = (written[0] / "report/results.json").read_text()
-    results = report.write_report(str(folder), 2, NAMES)
+    results = write_report(folder, 2, NAMES)
     after = (folder / "report/results.json").read_text()
     assert after == before
     assert json.loads(after) == results
@@ -220,7 +136,7 @@ def test_without_true_labels_test_split_and_images(written, tmp_path):
     shutil.rmtree(folder / "data")
     for path in [*folder.rglob("evaluation.json"), *folder.rglob("evaluations.jsonl")]:
         path.unlink()
-    results = report.write_report(str(folder), 2, (), has_images=False)
+    results = write_report(folder, 2, has_images=False)
     assert [each["test"] for each in results["networks"]] == [None] * 3
     assert [each["quality"] for each in results["rounds"]] == [None] * 2
     text = (folder / "report/report.md").read_text()
@@ -237,31 +153,11 @@ def test_without_true_labels_test_split_and_images(written, tmp_path):
 
 def test_a_run_that_only_has_a_teacher(written, tmp_path):
     shutil.copytree(written[0] / "teacher", tmp_path / "teacher")
-    results = report.write_report(str(tmp_path), 0)
+    results = write_report(tmp_path, 0)
     assert results["rounds"] == []
     text = (tmp_path / "report/report.md").read_text()
     assert "**The teacher (efficientnet-b0, 16 px) classifies 80.0 % of the 500 test images correctly.**" in text
     assert "## Pseudo labels" not in text
-
-
-def test_true_labels_of_other_images_are_refused(written, tmp_path):
-    folder = copy_of(written, tmp_path)
-    path = folder / "data/unlabeled/labels_for_report.json"
-    truth = json.loads(path.read_text())
-    truth["train-00001-of-00002"].append(3)
-    path.write_text(json.dumps(truth))
-    with pytest.raises(
-        UserError, match=r"predictions: got 150 predictions for train-00001-of-00002, but .* lists 151 images"
-    ):
-        report.write_report(str(folder), 2, NAMES)
-
-
-def test_a_missing_worker_is_refused(written, tmp_path):
-    folder = copy_of(written, tmp_path)
-    extra = prediction_name("train", 0, 2, worker=2)
-    write_shard(str(folder / "round1/predictions" / extra), [prediction_example(np.ones(10) / 10)])
-    with pytest.raises(UserError, match=r"got 75 predictions of train-00000-of-00002 from worker 0, expected 51 of 3"):
-        report.write_report(str(folder), 2, NAMES)
 
 
 def test_a_repeated_step_counts_once_and_a_torn_line_not_at_all(tmp_path):
@@ -269,13 +165,6 @@ def test_a_repeated_step_counts_once_and_a_torn_line_not_at_all(tmp_path):
         '{"step": 20, "loss": 9.0}\n{"step": 10, "loss": 3.0}\n{"step": 20, "loss": 2.0}\n{"st'
     )
     assert numbers.training_log(str(tmp_path)) == [{"step": 10, "loss": 3.0}, {"step": 20, "loss": 2.0}]
-
-
-def test_bins_are_merged_evenly():
-    edges, counts = numbers.merge_bins(np.linspace(0, 1, 101), np.arange(100))
-    np.testing.assert_allclose(edges, np.linspace(0, 1, 21))
-    assert counts[0] == 0 + 1 + 2 + 3 + 4
-    assert counts.sum() == np.arange(100).sum()
 
 
 def test_the_mosaic_shows_each_image_once_and_at_most_twelve_classes(written):
@@ -308,7 +197,7 @@ def test_a_hundred_classes_and_long_names_still_draw(tmp_path):
     true = np.random.default_rng(2).integers(0, 100, 1200)
     synthetic.write_work_dir(tmp_path, images, true, num_classes=100, num_image=5, steps=20)
     names = [f"a class with quite a long name {number} | {number}" for number in range(100)]
-    report.write_report(str(tmp_path), 1, names)
+    write_report(tmp_path, 1, names)
     text = (tmp_path / "report/report.md").read_text()
     assert "The 12 classes whose labels are least often right:" in text
     assert "long name 7 \\| 7" in text or "\\|" in text

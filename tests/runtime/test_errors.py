@@ -93,6 +93,18 @@ def test_what_a_real_filesystem_says_is_understood(tmp_path):
         assert line.endswith("; check the path, and run the same command again")
 
 
+def test_a_broken_pipe_is_known_whatever_was_made_of_it():
+    for cause in (True, False):
+        with pytest.raises(UserError) as caught:
+            try:
+                raise BrokenPipeError(32, "Broken pipe")
+            except OSError as error:
+                raise UserError("cannot write") from (error if cause else None)
+        assert errors.is_broken_pipe(caught.value)
+        assert errors.one_line(caught.value) == ""
+    assert not errors.is_broken_pipe(UserError("cannot write"))
+
+
 def test_the_reason_alone():
     assert errors.reason(tf_error(tf.errors.UnknownError, "/a; File too large")) == "File too large"
     assert errors.reason(tf_error(tf.errors.UnknownError, "one; two\nthree")) == "one; two"

@@ -1,8 +1,8 @@
-"""Batch norm on two replicas: `python -m tests.training.replicas INPUTS.npz OUTPUTS.npz GROUP`.
+"""Batch norm on two replicas: `python -m tests.training.replicas INPUTS.npz OUTPUTS.npz GROUP...`.
 
 INPUTS: images [2, B, H, W, C] (one part a replica), weights of the same shape (the loss of a replica is the sum of its outputs
-x weights), gamma, beta, moving_mean, moving_variance [C]. OUTPUTS: outputs and input_gradients [2, B, H, W, C], and after one
-update the variables.
+x weights), gamma, beta, moving_mean, moving_variance [C]. OUTPUTS, for each size of groups, as
+`<group>/<name>`: outputs and input_gradients [2, B, H, W, C], and after one update the variables.
 """
 
 from __future__ import annotations
@@ -45,39 +45,44 @@ def main() -> None:
 
     inputs = dict(np.load(sys.argv[1]))
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    with strategy.scope():
-        norm = BatchNormalization()
-        norm.build(inputs["images"].shape[1:])
-        state = TrainingState(cast(EfficientNet, OneNorm(norm)))
-        for name, variable in state.model.named_variables().items():
-            variable.assign(inputs[name])
-        state.restart_from_weights()
-    mean = batch_norm_groups.cross_replica_mean(strategy, int(sys.argv[3]))
 
     def parts(name: str) -> tf.distribute.DistributedValues:
         return strategy.experimental_distribute_values_from_function(
             lambda context: tf.constant(inputs[name][context.replica_id_in_sync_group])
         )
 
-    def step(images: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        forward = ForwardPass(cross_replica_mean=mean)
-        variables = list(state.trainable.values())
-        with tf.GradientTape() as tape:
-            tape.watch(images)
-            outputs = norm(images, forward=forward)
-            loss = tf.reduce_sum(outputs * weights)
-        image_gradients, *gradients = tape.gradient(loss, [images, *variables])
-        reported = {id(variable): value for variable, value in forward.statistics}
-        statistics = [reported[id(variable)] for variable in state.statistics.values()]
-        apply_update(state, gradients, statistics, tf.constant(RATE), 0.0, 0.9999)
-        return outputs, image_gradients
+    def one_step(group: int) -> dict[str, np.ndarray]:
+        with strategy.scope():
+            norm = BatchNormalization()
+            norm.build(inputs["images"].shape[1:])
+            state = TrainingState(cast(EfficientNet, OneNorm(norm)))
+            for name, variable in state.model.named_variables().items():
+                variable.assign(inputs[name])
+            state.restart_from_weights()
+        mean = batch_norm_groups.cross_replica_mean(strategy, group)
 
-    run = tf.function(lambda *arguments: strategy.run(step, args=arguments), autograph=False)
-    outputs, image_gradients = run(parts("images"), parts("weights"))
-    found = {name: variable.numpy() for name, variable in state.named_variables().items() if "/" not in name}
-    for name, value in (("outputs", outputs), ("input_gradients", image_gradients)):
-        found[name] = np.stack([part.numpy() for part in strategy.experimental_local_results(value)])
-    np.savez(sys.argv[2], **found)
+        def step(images: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            forward = ForwardPass(cross_replica_mean=mean)
+            variables = list(state.trainable.values())
+            with tf.GradientTape() as tape:
+                tape.watch(images)
+                outputs = norm(images, forward=forward)
+                loss = tf.reduce_sum(outputs * weights)
+            image_gradients, *gradients = tape.gradient(loss, [images, *variables])
+            reported = {id(variable): value for variable, value in forward.statistics}
+            statistics = [reported[id(variable)] for variable in state.statistics.values()]
+            apply_update(state, gradients, statistics, tf.constant(RATE), 0.0, 0.9999)
+            return outputs, image_gradients
+
+        run = tf.function(lambda *arguments: strategy.run(step, args=arguments), autograph=False)
+        outputs, image_gradients = run(parts("images"), parts("weights"))
+        found = {name: variable.numpy() for name, variable in state.named_variables().items() if "/" not in name}
+        for name, value in (("outputs", outputs), ("input_gradients", image_gradients)):
+            found[name] = np.stack([part.numpy() for part in strategy.experimental_local_results(value)])
+        return found
+
+    found = {group: one_step(int(group)) for group in sys.argv[3:]}
+    np.savez(sys.argv[2], **{f"{group}/{name}": value for group, step in found.items() for name, value in step.items()})
 
 
 if __name__ == "__main__":

@@ -6,27 +6,28 @@ import dataclasses
 import json
 import os
 import pickle
+import shutil
+import signal
 import socket
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from checkpoints import writing
-from data.config import AugmentConfig, DataConfig
+from data.config import AugmentConfig, DataConfig, SplitConfig
 from data.prepare import run
 from data.prepare.config import PrepareConfig
 from data.tasks import load_task
 from efficientnet.variants import ModelConfig
 from runtime.config import DeviceConfig
 from runtime.errors import UserError
-from training import batch_norm_groups
+from training import batch_norm_groups, trainer
 from training.config import OptimizerConfig, TrainConfig
 
-STEPS = 4
+STEPS, PERIOD, DEATH = 4, 2, 3  # steps of a training, between its checkpoints, and until a worker dies
 
 
 @pytest.fixture(scope="module")
@@ -60,22 +61,37 @@ def config(tmp_path_factory):
         OptimizerConfig(STEPS, 8, 20, base_learning_rate=0.1),
         str(folder / "one"),
         DeviceConfig(use_tpu=False),
+        save_checkpoints_steps=PERIOD,
         log_step_count_steps=1,
-        eval_batch_size=4,
+        evaluation=SplitConfig(task, data.label_data_dir, eval_batch_size=4),
     )
 
 
-def start(config, model_dir, devices=1, tf_config=None, group=2):
-    os.makedirs(model_dir, exist_ok=True)
-    this = dataclasses.replace(
-        config, model_dir=model_dir, device=dataclasses.replace(config.device, num_shards_per_group=group)
-    )
-    path = os.path.join(model_dir, "config.pickle")
+def start(config, folder, *options, environment=()):
+    """A process that trains; two replicas share the statistics of batch norms."""
+    shared = dataclasses.replace(config, device=dataclasses.replace(config.device, num_shards_per_group=2))
+    path = os.path.join(folder, f"config-{len(os.listdir(folder))}.pickle")
     with open(path, "wb") as file:
-        pickle.dump(this, file)
-    environment = {**os.environ, **({"TF_CONFIG": json.dumps(tf_config)} if tf_config else {})}
-    command = [sys.executable, "-m", "tests.training.worker", path, str(devices)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        pickle.dump(shared, file)
+    command = [sys.executable, "-m", "tests.training.worker", path, *options]
+    variables = {**os.environ, **dict(environment)}
+    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def start_two(configs, folder, *options_of_second):
+    """Two processes of one cluster, the chief and another, each with its config."""
+    sockets = [socket.socket() for _ in range(2)]
+    for free in sockets:
+        free.bind(("127.0.0.1", 0))
+    workers = [f"127.0.0.1:{free.getsockname()[1]}" for free in sockets]
+    for free in sockets:
+        free.close()
+    started = []
+    for index, config in enumerate(configs):
+        described = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        options = options_of_second if index else ()
+        started.append(start(config, folder, *options, environment={"TF_CONFIG": json.dumps(described)}.items()))
+    return started
 
 
 def finish(process):
@@ -91,7 +107,7 @@ def read(model_dir, name):
 
 @pytest.fixture(scope="module")
 def one_device(config):
-    finish(start(config, config.model_dir, group=1))
+    trainer.train(config)
     return config.model_dir
 
 
@@ -111,57 +127,39 @@ def assert_same_trajectory(one, other):
 
 
 def test_two_replicas_under_mirrored_strategy_with_rematerialisation(config, one_device, tmp_path):
-    model_dir = str(tmp_path / "two")
-    finish(start(dataclasses.replace(config, rematerialise=True), model_dir, devices=2))
-    assert_same_trajectory(one_device, model_dir)
+    two = dataclasses.replace(config, rematerialise=True, model_dir=str(tmp_path / "two"))
+    finish(start(two, tmp_path, "--devices=2"))
+    assert_same_trajectory(one_device, two.model_dir)
 
 
-def start_two(config, model_dirs):
-    sockets = [socket.socket() for _ in range(2)]
-    for free in sockets:
-        free.bind(("127.0.0.1", 0))
-    workers = [f"127.0.0.1:{free.getsockname()[1]}" for free in sockets]
-    for free in sockets:
-        free.close()
-    return [
-        start(config, model_dir, tf_config={"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
-        for index, model_dir in enumerate(model_dirs)
-    ]
-
-
-def test_two_processes_under_tf_config(config, one_device, tmp_path):
-    model_dirs = [str(tmp_path / "chief"), str(tmp_path / "other")]
-    for process in start_two(config, model_dirs):
-        finish(process)
-    assert_same_trajectory(one_device, model_dirs[0])
-    assert not writing.list_own(model_dirs[1])
-
-
-def test_workers_that_die_and_return_continue_from_the_checkpoint(config, tmp_path):
-    steps, period = 150, 10
-    optimizer = dataclasses.replace(config.optimizer, train_steps=steps, base_learning_rate=0.01)
-    longer = dataclasses.replace(config, optimizer=optimizer, save_checkpoints_steps=period, evaluate=False)
-    model_dir = str(tmp_path / "killed")
-    chief, other = start_two(longer, [model_dir, model_dir])
-    while not writing.list_own(model_dir):
-        assert chief.poll() is None, chief.communicate()[0][-4000:]
-        time.sleep(0.05)
-    other.kill()
-    other.communicate()
+@pytest.fixture(scope="module")
+def cluster(config, tmp_path_factory):
+    """Two processes train together until one dies: their configs, the chief's last words, how they end, what they leave."""
+    folder = tmp_path_factory.mktemp("cluster")
+    configs = [dataclasses.replace(config, model_dir=str(folder / name)) for name in ("chief", "other")]
+    chief, other = start_two(configs, folder, f"--die_at={DEATH}")
     output, _ = chief.communicate(timeout=240)
+    other.communicate(timeout=240)
+    left = [writing.list_own(one.model_dir) for one in configs]
+    return configs, output, (chief.returncode, other.returncode), left
+
+
+def test_a_worker_that_dies_ends_the_others_with_what_to_do(cluster):
+    _, output, codes, left = cluster
+    assert codes == (1, -signal.SIGKILL), output[-4000:]
     assert "TF_CONFIG: another worker is gone" in output
     assert "they continue from the newest checkpoint" in output
-    reached = max(writing.list_own(model_dir))
-    assert reached < steps
+    assert left == [[PERIOD], []]
 
-    for process in start_two(longer, [model_dir, model_dir]):
+
+def test_two_processes_that_died_and_returned_give_what_one_device_gives(one_device, cluster, tmp_path):
+    chief, other = cluster[0]
+    shutil.copytree(chief.model_dir, other.model_dir, dirs_exist_ok=True)
+    for process in start_two([chief, other], tmp_path):
         finish(process)
-    metrics = read(model_dir, "metrics.jsonl")
-    assert [line["step"] for line in metrics] == list(range(1, steps + 1))
-    whole = str(tmp_path / "whole")
-    finish(start(longer, whole, group=1))
-    for expected, got in zip(read(whole, "metrics.jsonl"), metrics):
-        assert got["loss"] == pytest.approx(expected["loss"], rel=1e-3), expected["step"]
+    assert_same_trajectory(one_device, chief.model_dir)
+    assert writing.list_own(chief.model_dir) == [PERIOD, STEPS]
+    assert writing.list_own(other.model_dir) == [PERIOD]
 
 
 def test_groups_of_replicas_follow_the_release():

@@ -44,7 +44,7 @@ def files_limited_to(size):
 def test_a_full_disk_leaves_the_last_checkpoint_whole_and_the_run_continues(data_dir, tmp_path, monkeypatch):
     config = make_config(data_dir, str(tmp_path / "model"))
     whole = make_config(data_dir, str(tmp_path / "whole"))
-    trainer.run(whole)
+    trainer.train(whole)
     write = writing.write
     limits: list[Any] = [contextlib.nullcontext(), files_limited_to(4096)]
 
@@ -54,14 +54,14 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole_and_the_run_continues(data
 
     with monkeypatch.context() as patch, pytest.raises(UserError) as error:
         patch.setattr(writing, "write", write_limited)
-        trainer.run(config)
+        trainer.train(config)
     message = str(error.value)
     assert message.startswith(f"--model_dir: cannot write {config.model_dir}/model.ckpt-6: ")
     assert "File too large" in message
     assert "\n" not in message
     assert writing.list_own(config.model_dir) == [3]
     assert not any(is_temporary(name) for name in os.listdir(config.model_dir))
-    result = trainer.run(config)
+    result = trainer.train(config)
     assert result is not None
     assert result["step"] == STEPS
     assert_same_tensors(config.model_dir, whole.model_dir)
@@ -75,7 +75,7 @@ def test_a_labeled_file_that_vanishes_is_named(data_dir, tmp_path, monkeypatch):
         config,
         data=dataclasses.replace(config.data, label_data_dir=labeled, use_cache=False),
         optimizer=dataclasses.replace(config.optimizer, train_steps=1000),
-        evaluate=False,
+        evaluation=None,
     )
     boundary = trainer.Trainer._boundary
 
@@ -88,7 +88,7 @@ def test_a_labeled_file_that_vanishes_is_named(data_dir, tmp_path, monkeypatch):
     with pytest.raises(
         UserError, match=r"labeled/train-\d{5}-of-\d{5}: the file is gone; put it back and run the same"
     ):
-        trainer.run(config)
+        trainer.train(config)
     assert writing.list_own(config.model_dir)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
+from flags import build
+from tests.flags.parsing import parsed
 from tests.golden.compare_tables import compare_learning_rate
 from training.config import OptimizerConfig
 from training.schedule import averaging_decay, decay_epochs, learning_rate, steps_per_epoch
@@ -45,6 +47,39 @@ def test_rate_on_both_sides_of_each_boundary(changes: dict[str, Any], table: dic
     config = dataclasses.replace(SHORT, **changes)
     for step, expected in table.items():
         assert float(learning_rate(step, config)) == pytest.approx(expected, rel=1e-5), step
+
+
+@pytest.mark.parametrize(
+    ("flags", "steps_to_train", "table"),
+    [
+        # 301 steps, entered at 301 - 76 = 225; a decay every 24 x 1.5 = 36 steps: 225 / 36 = 6.25, 252 / 36 = 7, 288 / 36 = 8.
+        (
+            ("--train_ratio=1.5", "--train_steps=201", "--train_last_step_num=51"),
+            76,
+            [[0, 0.1 * 0.97**6], [26, 0.1 * 0.97**6], [27, 0.1 * 0.97**7], [62, 0.1 * 0.97**7], [63, 0.1 * 0.97**8]],
+        ),
+        # 100 steps, entered at 60; a decay every 12 steps.
+        (
+            ("--train_ratio=0.5", "--train_steps=200", "--train_last_step_num=80"),
+            40,
+            [[0, 0.1 * 0.97**5], [11, 0.1 * 0.97**5], [12, 0.1 * 0.97**6], [39, 0.1 * 0.97**8]],
+        ),
+        # 300 steps, all of them.
+        (
+            ("--train_ratio=1.5", "--train_steps=200"),
+            300,
+            [[0, 0.0], [49, 0.098], [50, 0.1 * 0.97], [71, 0.1 * 0.97], [72, 0.1 * 0.97**2], [299, 0.1 * 0.97**8]],
+        ),
+    ],
+)
+def test_the_ratio_stretches_the_schedule_and_its_last_part(
+    flags: tuple[str, ...], steps_to_train: int, table: list[list[float]]
+) -> None:
+    given = ("--label_data_dir=x", "--model_dir=x", "--num_train_images=2560", "--train_batch_size=256")
+    config = build.train_config(parsed(*given, "--base_learning_rate=0.1", *flags)).optimizer
+    assert config.steps_to_train == steps_to_train
+    for step, expected in table:
+        assert float(learning_rate(int(step), config)) == pytest.approx(expected, rel=1e-5), step
 
 
 def test_rate_is_the_same_in_a_graph_with_the_step_as_a_variable() -> None:

@@ -11,8 +11,7 @@ import pytest
 import tensorflow as tf
 
 from checkpoints import writing
-from data.config import AugmentConfig, DataConfig
-from data.fast import Fast
+from data.config import AugmentConfig, DataConfig, SplitConfig
 from data.prepare import run
 from data.prepare.config import PrepareConfig
 from data.records.examples import filtered_example, labeled_example
@@ -20,8 +19,9 @@ from data.records.shards import write_shard
 from data.streams import segments
 from data.streams.training import training_stream
 from data.tasks import load_task
-from efficientnet.ops import Ops
 from efficientnet.variants import ModelConfig
+from evaluation.config import EvaluateConfig
+from evaluation.run import evaluate
 from runtime import signals
 from runtime.config import DeviceConfig
 from runtime.errors import UserError
@@ -47,7 +47,7 @@ def config(data_dir, tmp_path):
 def finished(data_dir, tmp_path_factory):
     """The config of a training that has run to its end, shared by the tests that only look at it."""
     config = make_config(data_dir, str(tmp_path_factory.mktemp("finished") / "model"))
-    trainer.run(dataclasses.replace(config, keep_checkpoint_max=2))
+    trainer.train(dataclasses.replace(config, keep_checkpoint_max=2))
     return config
 
 
@@ -68,6 +68,7 @@ def make_config(data_dir, model_dir):
         OptimizerConfig(STEPS, 8, 20, base_learning_rate=0.1),
         model_dir,
         DeviceConfig(use_tpu=False),
+        evaluation=SplitConfig(task, data.label_data_dir),
         save_checkpoints_steps=3,
         log_step_count_steps=2,
     )
@@ -103,7 +104,7 @@ def test_train_and_eval_leaves_what_later_commands_need(finished):
 
 def test_finished_model_dir_trains_nothing(finished, capsys):
     before = tensors(finished.model_dir)
-    trainer.run(finished)
+    trainer.train(finished)
     output = capsys.readouterr().out
     assert f"has all {STEPS} steps already, nothing to train" in output
     assert "of 21 test images right" in output
@@ -125,9 +126,9 @@ def test_a_run_that_stopped_continues_bit_for_bit(config, finished, monkeypatch)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(trainer.Trainer, "_boundary", die)
-        trainer.run(config)
+        trainer.train(config)
     assert writing.list_own(config.model_dir) == [3]
-    trainer.run(config)
+    trainer.train(config)
     assert_same_tensors(config.model_dir, finished.model_dir)
     for name in ("metrics.jsonl", "evaluations.jsonl"):
         with open(os.path.join(config.model_dir, name)) as one, open(os.path.join(finished.model_dir, name)) as two:
@@ -144,26 +145,21 @@ def test_sigterm_saves_mid_segment_and_the_run_continues_bit_for_bit(config, fin
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
         patch.setattr(trainer.Trainer, "_boundary", terminate)
-        trainer.run(config)
+        trainer.train(config)
     assert stop.value.code == 143
     assert "SIGTERM at step 4, saved" in capsys.readouterr().out
     assert writing.list_own(config.model_dir)[-1] == 4
-    trainer.run(config)
+    trainer.train(config)
     assert_same_tensors(config.model_dir, finished.model_dir)
 
 
 def test_another_architecture_is_refused_with_the_first_differing_variable(finished):
     wider = dataclasses.replace(finished, model=dataclasses.replace(finished.model, width_coefficient=0.5))
     with pytest.raises(UserError, match=r"has efficientnet-b0/stem/conv2d/kernel of shape \[3, 3, 3, 8\], expected"):
-        trainer.run(wider)
+        trainer.train(wider)
     other = dataclasses.replace(finished, model=dataclasses.replace(finished.model, name="efficientnet-b1"))
     with pytest.raises(UserError, match=r"has no variable efficientnet-b1/stem/.*it holds efficientnet-b0"):
-        trainer.run(other)
-
-
-def test_eval_needs_a_checkpoint(config):
-    with pytest.raises(UserError, match=r"--model_dir: no checkpoint .*model"):
-        trainer.run(dataclasses.replace(config, train=False))
+        trainer.train(other)
 
 
 def test_a_loss_that_is_not_a_number_stops_and_saves_nothing(config):
@@ -171,7 +167,7 @@ def test_a_loss_that_is_not_a_number_stops_and_saves_nothing(config):
     with pytest.raises(
         UserError, match=r"the loss is (nan|inf) at step \d+; nothing of it was saved.*lower --base_lear"
     ):
-        trainer.run(dataclasses.replace(config, optimizer=optimizer, save_checkpoints_steps=100))
+        trainer.train(dataclasses.replace(config, optimizer=optimizer, save_checkpoints_steps=100))
     assert writing.latest(config.model_dir) is None
 
 
@@ -184,7 +180,7 @@ WHOSE = r"whose classes they are \(--data_dir, --task_name\)"
 
 
 def with_data(config, folder):
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, label_data_dir=folder), evaluate=False)
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, label_data_dir=folder), evaluation=None)
 
 
 @pytest.mark.parametrize(("label", "advice"), [(11, rf", or give the task {WHOSE}"), (0, "")])
@@ -193,7 +189,7 @@ def test_labels_outside_the_classes_name_file_record_and_value(config, tmp_path,
     write_labeled(folder, [1, 2, label])
     where = f"train-00000-of-00001: record 2 has image/class/label {label}, expected 1 to 10"
     with pytest.raises(UserError, match=f"{where}; write the file again{advice}$"):
-        trainer.run(with_data(config, folder))
+        trainer.train(with_data(config, folder))
 
 
 def test_a_training_does_not_continue_with_classes_of_other_names(config, finished):
@@ -208,19 +204,19 @@ def test_a_training_does_not_continue_with_classes_of_other_names(config, finish
         UserError,
         match=r"was trained on the classes 0, 1, 2, 3, 4, \.\.\.; these data have a, b, c, d, e, \.\.\.; name another",
     ):
-        trainer.run(other)
+        trainer.train(other)
 
 
 def test_a_class_without_an_image_is_named(config, tmp_path):
     folder = str(tmp_path / "bad")
     write_labeled(folder, [1, 2, 3, 4, 5, 6, 7, 8, 10])
     with pytest.raises(UserError, match=r"1 of 10 classes have no labeled image .* the first with label 9 \(8\)"):
-        trainer.run(with_data(config, folder))
+        trainer.train(with_data(config, folder))
 
 
 def test_missing_shards_name_the_pattern(config, tmp_path):
     with pytest.raises(UserError, match=r"--label_data_dir: no file matches .*nowhere/train-"):
-        trainer.run(with_data(config, str(tmp_path / "nowhere")))
+        trainer.train(with_data(config, str(tmp_path / "nowhere")))
 
 
 def test_a_truncated_shard_names_file_record_and_byte(config, tmp_path):
@@ -231,7 +227,7 @@ def test_a_truncated_shard_names_file_record_and_byte(config, tmp_path):
     with open(path, "r+b") as file:
         file.truncate(size - 5)
     with pytest.raises(UserError, match=r"train-00000-of-00001: record 9 at byte \d+ is truncated or corrupt"):
-        trainer.run(with_data(config, folder))
+        trainer.train(with_data(config, folder))
 
 
 def test_an_undecodable_image_names_file_and_record(config, tmp_path):
@@ -243,7 +239,7 @@ def test_an_undecodable_image_names_file_and_record(config, tmp_path):
         [labeled_example(image, label + 1) for label, image in enumerate(images)],
     )
     with pytest.raises(UserError, match=r"train-00000-of-00001: record 9 holds an image that cannot be decoded"):
-        trainer.run(with_data(config, folder))
+        trainer.train(with_data(config, folder))
 
 
 def test_soft_labels_of_the_wrong_length_name_the_record(config, tmp_path):
@@ -255,10 +251,10 @@ def test_soft_labels_of_the_wrong_length_name_the_record(config, tmp_path):
         config,
         data=dataclasses.replace(config.data, unlabel_data_dir=folder),
         optimizer=dataclasses.replace(config.optimizer, unlabel_ratio=1.0, teacher_softmax_temp=1.0),
-        evaluate=False,
+        evaluation=None,
     )
     with pytest.raises(UserError, match=r"train-0-00000-of-00001: record \d has 7 probabilities, expected 10"):
-        trainer.run(bad)
+        trainer.train(bad)
 
 
 def test_unlabeled_images_without_pseudo_labels_say_how_to_get_them(config, data_dir):
@@ -270,7 +266,7 @@ def test_unlabeled_images_without_pseudo_labels_say_how_to_get_them(config, data
     with pytest.raises(
         UserError, match=r"00000-of-\d+ and its neighbours have no pseudo labels; make them with --mode=predict"
     ):
-        trainer.run(bad)
+        trainer.train(bad)
 
 
 def test_a_student_of_an_online_teacher_trains(config, finished, data_dir):
@@ -283,7 +279,7 @@ def test_a_student_of_an_online_teacher_trains(config, finished, data_dir):
         ),
         optimizer=dataclasses.replace(config.optimizer, unlabel_ratio=1.5, teacher_softmax_temp=1.0, train_steps=2),
     )
-    result = trainer.run(online)
+    result = trainer.train(online)
     assert result is not None
     assert result["step"] == 2
     with open(os.path.join(online.model_dir, "metrics.jsonl")) as file:
@@ -301,9 +297,9 @@ def test_unlabeled_images_alone_train_from_the_teacher_s_weights(config, finishe
             config.data, unlabel_data_dir=os.path.join(data_dir, "unlabeled"), teacher_image_size=16
         ),
         optimizer=dataclasses.replace(config.optimizer, unlabel_ratio=1.5, unlabeled_only=True, train_steps=2),
-        evaluate=False,
+        evaluation=None,
     )
-    trainer.run(alone)
+    trainer.train(alone)
     with open(os.path.join(alone.model_dir, "metrics.jsonl")) as file:
         metrics = json.loads(file.readlines()[-1])
     assert metrics["data_loss"] == pytest.approx(1.5 * metrics["unlabeled_loss"], rel=1e-6)
@@ -345,41 +341,23 @@ def test_a_noised_online_teacher_sees_its_own_crops_and_augmentation(config, dat
     assert np.any(plain["image"].numpy() != noised["image"].numpy())
 
 
-def test_eval_takes_a_prefix_and_counts_as_the_training_did(finished, data_dir):
-    prefix = writing.latest(finished.model_dir)
+def test_eval_takes_a_prefix_and_counts_as_the_training_did(finished):
+    prefix = os.path.join(finished.model_dir, f"model.ckpt-{STEPS}")
     with open(os.path.join(finished.model_dir, "evaluation.json")) as file:
         trained = json.load(file)
-    assert trainer.run(dataclasses.replace(finished, train=False, model_dir=prefix)) == trained
+    config = EvaluateConfig("eval", finished.model, prefix, 16, finished.evaluation, device=finished.device)
+    assert evaluate(config) == trained
 
 
-def test_an_evaluation_of_nothing_is_an_error_and_keeps_what_was_found_before(finished, tmp_path):
-    (tmp_path / "test-00000-of-00001").touch()
-    with open(os.path.join(finished.model_dir, "evaluation.json")) as file:
-        before = file.read()
-    empty = dataclasses.replace(finished.data, label_data_dir=str(tmp_path))
-    with pytest.raises(
-        UserError, match=r"--eval_split: the shards of 'test' hold no image, from \S+test-00000-of-00001 on"
-    ):
-        trainer.run(dataclasses.replace(finished, train=False, data=empty))
-    with open(os.path.join(finished.model_dir, "evaluation.json")) as file:
-        assert file.read() == before
-
-
-def test_the_network_knows_how_many_images_are_evaluated(finished):
-    counts = []
-
-    def plain(count_up_to):
-        counts.append(count_up_to(1000))
-        return Ops()
-
-    fast = Fast(inference=plain)
-    for limit in (None, 5, 1000):
-        trainer.run(dataclasses.replace(finished, train=False, num_eval_images=limit), fast)
-    assert counts == [21, 5, 21]
+def test_missing_images_to_evaluate_are_said_before_the_first_step(config):
+    other = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, split="dev"))
+    with pytest.raises(UserError, match=r"--label_data_dir: no file matches \S+/dev-\?"):
+        trainer.train(other)
+    assert not os.path.exists(config.model_dir)
 
 
 def test_a_model_dir_that_cannot_be_made_is_one_line(config, tmp_path):
     (tmp_path / "file").write_text("in the way")
     blocked = dataclasses.replace(config, model_dir=str(tmp_path / "file" / "model"))
     with pytest.raises(UserError, match=r"--model_dir: cannot write .*file/model: .*not a directory"):
-        trainer.run(blocked)
+        trainer.train(blocked)

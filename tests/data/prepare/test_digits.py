@@ -217,7 +217,8 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
 
 
 def test_a_shard_that_lost_records_does_not_pass(tmp_path):
-    written = shards.write_shards(str(tmp_path), "unlabeled/train", [b"a", b"b", b"c"], 2, unlabeled_example)
+    items = shards.spread([b"a", b"b", b"c"], 2)
+    written = shards.write_shards(str(tmp_path), "unlabeled/train", items, unlabeled_example)
     assert written == {"unlabeled/train-00000-of-00002": 2, "unlabeled/train-00001-of-00002": 1}
     shards.verify(str(tmp_path), written)
     write_shard(str(tmp_path / "unlabeled/train-00000-of-00002"), [unlabeled_example(b"a")])

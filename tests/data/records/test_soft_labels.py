@@ -26,7 +26,7 @@ from data.streams import faults, parsing
 from flags import build
 from pseudo_label.balance.run import balance
 from pseudo_label.config import BalanceConfig
-from reporting.numbers import read_predictions
+from pseudo_label.quality import read_predictions
 from runtime.errors import UserError
 from tests.flags.parsing import parsed
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.records.encoding import filtered_examples, unlabeled_head
+from data.records.encoding import filtered_examples
 from data.records.examples import (
     CONFIDENCE,
     IMAGE,
@@ -700,17 +700,14 @@ def test_filtered_examples_equal_those_made_one_by_one(num_classes):
     assert parsed[IMAGE].numpy().tolist() == images
 
 
-@pytest.mark.parametrize("start", [0, 80, 16300, (1 << 21) - 60])
-def test_head_of_an_unlabeled_record(start):
-    for length in range(start, start + 120):
-        record = unlabeled_example(b"\n" * length)
-        assert record == unlabeled_head(len(record)) + b"\n" * length
-
-
-def test_sizes_that_no_unlabeled_record_has_match_none():
-    sizes = {len(unlabeled_example(b"x" * length)) for length in range(300)}
-    for size in set(range(max(sizes))) - sizes:
-        assert len(unlabeled_head(size)) > size
+def test_bytes_of_a_filtered_record():
+    """So that shards of an interrupted run go on as they began: image, label, confidence, soft label."""
+    dense = filtered_examples([b"IMG"], np.array([[0.25, 0.0, 0.75]], np.float32))
+    image = b"\n\x18\n\rimage/encoded\x12\x07\n\x05\n\x03IMG"
+    label = b"\n\x0e\n\x05label\x12\x05\x1a\x03\n\x01\x02"
+    confidence = b"\n\x10\n\x04prob\x12\x08\x12\x06\n\x04\0\0@?"
+    soft_label = b"\n!\n\rprobabilities\x12\x10\x12\x0e\n\x0c\0\0\x80>\0\0\0\0\0\0@?"
+    assert dense == [b"\n\x5f" + image + label + confidence + soft_label]
 
 
 def test_records_with_other_features_or_another_layout_are_read_too(tmp_path):

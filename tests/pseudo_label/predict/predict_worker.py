@@ -1,4 +1,4 @@
-"""One process of a prediction: `python -m tests.pseudo_label.predict_worker CONFIG.pickle [--devices=N] [--kill_at=N]`.
+"""One process of a prediction: `python -m tests.pseudo_label.predict.predict_worker CONFIG.pickle [--devices=N] [--kill_at=N]`.
 
 `--kill_at` sends itself SIGKILL as it is about to write its N-th record.
 """
@@ -18,7 +18,7 @@ os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("configs", nargs="+")
+    parser.add_argument("config")
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--kill_at", type=int, default=0)
     arguments = parser.parse_args()
@@ -43,9 +43,8 @@ def main() -> None:
             return make(probabilities, top_k)
 
         run.prediction_example = make_or_die
-    for path in arguments.configs:
-        with open(path, "rb") as file:
-            run.predict(pickle.load(file))
+    with open(arguments.config, "rb") as file:
+        run.predict(pickle.load(file))
 
 
 if __name__ == "__main__":

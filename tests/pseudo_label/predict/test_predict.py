@@ -1,4 +1,4 @@
-"""Prediction in real processes: killed and continued, shared by workers, on two devices; and what ends it with one line."""
+"""Prediction killed and continued, shared by workers, on two devices; and what ends it with one line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from pseudo_label.config import PredictConfig
 from pseudo_label.predict import run
 from pseudo_label.predict.run import SETTINGS_FILE
 from pseudo_label.predict.shards import find_shards
-from reporting.numbers import read_predictions
+from pseudo_label.quality import read_predictions
 from runtime import devices, files
 from runtime.config import DeviceConfig
 from runtime.errors import UserError
@@ -78,22 +78,14 @@ def config_for(folder, output_dir) -> PredictConfig:
     )
 
 
-def start(configs, folder, *options, environment=()):
-    paths = []
-    for number, config in enumerate(configs):
-        paths.append(str(folder / f"config-{number}-{len(os.listdir(folder))}.pickle"))
-        with open(paths[-1], "wb") as file:
-            pickle.dump(config, file)
-    command = [sys.executable, "-m", "tests.pseudo_label.predict_worker", *paths, *options]
-    return subprocess.Popen(
-        command, env={**os.environ, **dict(environment)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def finish(process, code=0):
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == code, output[-3000:]
-    return output
+def run_worker(config, folder, option):
+    """Predicts in a process of its own; returns its exit status and what it said."""
+    path = str(folder / "config.pickle")
+    with open(path, "wb") as file:
+        pickle.dump(config, file)
+    command = [sys.executable, "-m", "tests.pseudo_label.predict.predict_worker", path, option]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240)
+    return done.returncode, done.stdout[-3000:]
 
 
 def contents(output_dir):
@@ -108,21 +100,24 @@ def labels(output_dir):
 
 @pytest.fixture(scope="module")
 def whole(folder, tmp_path_factory):
-    """The predictions of one process that nothing disturbs."""
+    """The predictions of a run that nothing disturbs."""
     output_dir = tmp_path_factory.mktemp("whole") / "out"
-    output = finish(start([config_for(folder, output_dir)], output_dir.parent))
-    assert re.search(r"^predict: 20 images, [\d.]+ images/s, [\d.]+ of [\d.]+ s lost to input$", output, re.MULTILINE)
+    summary = run.predict(config_for(folder, output_dir))
+    line = r"predict: 20 images, [\d.]+ images/s, [\d.]+ of [\d.]+ s lost to input"
+    assert re.fullmatch(line, summary.line("predict"))
     return output_dir
 
 
-def test_killed_in_a_shard_it_redoes_that_shard_and_gives_the_same_bytes(folder, whole, tmp_path):
+def test_killed_in_a_shard_it_redoes_that_shard_and_gives_the_same_bytes(folder, whole, tmp_path, capsys):
     output_dir = tmp_path / "out"
     config = config_for(folder, output_dir)
-    finish(start([config], tmp_path, f"--kill_at={KILL_AT}"), -signal.SIGKILL)
+    status, said = run_worker(config, tmp_path, f"--kill_at={KILL_AT}")
+    assert status == -signal.SIGKILL, said
     left = contents(output_dir)
     assert [name for name in left if name.endswith(".txt")] == [f"info-0000{n}-of-00004-00000.txt" for n in range(2)]
     assert sum(is_temporary(name) for name in left) == 1
-    output = finish(start([config], tmp_path))
+    run.predict(config)
+    output = capsys.readouterr().out
     assert "predict: 10 images, " in output
     assert "(2 shards were finished before)" in output
     assert contents(output_dir) == contents(whole)
@@ -158,7 +153,7 @@ def test_shards_missing_anywhere_are_predicted_to_the_same_bytes(folder, whole, 
         if "00000-of" in name or "00002-of" in name:
             (output_dir / name).unlink()
     assert len(contents(output_dir)) == len(contents(whole)) - 4
-    assert "(2 shards were finished before)" in finish(start([config_for(folder, output_dir)], tmp_path))
+    assert run.predict(config_for(folder, output_dir)).skipped_shards == 2
     assert contents(output_dir) == contents(whole)
 
 
@@ -173,34 +168,36 @@ def test_a_count_file_without_a_count(folder, tmp_path):
     assert count.read_text() == "five"
 
 
-def test_workers_of_tf_config_share_the_shards_without_talking_to_each_other(folder, whole, tmp_path):
+def test_workers_of_tf_config_share_the_shards_without_talking_to_each_other(folder, whole, tmp_path, monkeypatch):
+    """Each runs when the one before has ended, and nobody listens at their addresses: one that waited would not end."""
     output_dir = tmp_path / "out"
-    # Nobody listens there: a process that waited for the other would not end.
     cluster = {"chief": ["127.0.0.1:9"], "worker": ["127.0.0.1:10", "127.0.0.1:11"]}
-    tasks = [("chief", 0), ("worker", 0), ("worker", 1)]
-    processes = []
-    for kind, index in tasks:
-        described = json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})
-        config = config_for(folder, output_dir)
-        processes.append(start([config], tmp_path, environment={"TF_CONFIG": described}.items()))
-    counts = [re.findall(r"predict: (\d+) images", finish(process))[0] for process in processes]
-    assert counts == ["10", "5", "5"]
+    counts = []
+    for kind, index in [("worker", 1), ("chief", 0), ("worker", 0)]:
+        monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}}))
+        counts.append(run.predict(config_for(folder, output_dir)).images)
+    assert counts == [5, 10, 5]
     assert list(contents(output_dir)) == list(contents(whole))
     np.testing.assert_allclose(labels(output_dir), labels(whole), rtol=1e-4, atol=1e-6)
 
 
-def test_replicas_of_each_shard_and_two_devices_give_what_one_gives(folder, whole, tmp_path):
-    output_dir = tmp_path / "shared"
-    config = config_for(folder, output_dir)
-    shares = [dataclasses.replace(config, total_replicas=3, worker_id=worker) for worker in range(3)]
-    mirrored = config_for(folder, tmp_path / "two")
-    finish(start([*shares, mirrored], tmp_path, "--devices=2"))
-    assert len(contents(output_dir)) == 2 * 3 * SHARDS + 1  # and the settings
-    np.testing.assert_allclose(labels(output_dir), labels(whole), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(labels(tmp_path / "two"), labels(whole), rtol=1e-4, atol=1e-6)
+def test_replicas_of_each_shard_give_what_one_gives(folder, whole, tmp_path):
+    for worker in range(3):
+        run.predict(dataclasses.replace(config_for(folder, tmp_path), total_replicas=3, worker_id=worker))
+    assert len(contents(tmp_path)) == 2 * 3 * SHARDS + 1  # and the settings
+    np.testing.assert_allclose(labels(tmp_path), labels(whole), rtol=1e-4, atol=1e-6)
 
 
-# --- in this process ------------------------------------------------------------------------------------------------
+def test_two_devices_give_what_one_gives(folder, whole, tmp_path):
+    """One half of each shard is predicted here, the other on two devices."""
+    here, there = (
+        dataclasses.replace(config_for(folder, tmp_path / "out"), total_replicas=2, worker_id=worker)
+        for worker in range(2)
+    )
+    run.predict(here)
+    status, said = run_worker(there, tmp_path, "--devices=2")
+    assert status == 0, said
+    np.testing.assert_allclose(labels(tmp_path / "out"), labels(whole), rtol=1e-4, atol=1e-6)
 
 
 def test_a_noised_teacher_says_the_same_of_an_image_however_the_work_is_shared(folder, whole, tmp_path):
@@ -351,7 +348,7 @@ def test_a_full_disk_is_one_line_and_leaves_finished_shards_whole(folder, whole,
     output_dir.mkdir()
     # The second shard's temporary file (the settings, the first shard and its count take a to c) lies on a device without room.
     full.symlink_to("/dev/full")
-    monkeypatch.setattr(shards, "remove_unfinished_shard", lambda path: None)
+    monkeypatch.setattr(run, "remove_unfinished_shard", lambda path: None)
     with pytest.raises(UserError) as error:
         run.predict(config)
     assert str(error.value) == (

@@ -1,0 +1,39 @@
+"""From flags to the config of `prepare`. No TensorFlow here."""
+
+from __future__ import annotations
+
+from absl.flags import FlagValues
+
+from data.prepare.config import PrepareConfig
+from data.tasks import load_task
+from flags.folders import needed
+from runtime.errors import UserError
+
+
+def prepare_config(values: FlagValues) -> PrepareConfig:
+    """For `--mode=prepare`.
+
+    Raises:
+      UserError: no data_dir.
+    """
+    task_name = load_task(values.task_name).name
+    if values["num_labeled"].present and task_name != "digits":
+        raise UserError(
+            f"--num_labeled: digits alone draws its labeled images, --task_name={task_name} has them already; leave the flag out"
+        )
+    data_dir = needed(values, "data_dir", "the folder to write to")
+    if ";" in data_dir:
+        raise UserError(
+            f"--data_dir: got {data_dir}; every other mode takes ; for a sign between folders, choose another name"
+        )
+    return PrepareConfig(
+        task_name,
+        data_dir,
+        num_labeled=values.num_labeled,
+        num_test_images=values.num_test_images,
+        seed=values.seed,
+        source_dir=values.source_dir or "",
+        download=values.download,
+        num_processes=values.num_processes,
+        **({"num_shards": values.num_shards} if values["num_shards"].present else {}),
+    )

@@ -1,0 +1,91 @@
+"""What is said before a run begins."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from data.tasks import TASKS
+from efficientnet.variants import ModelConfig
+from flags import rounds
+from flags.notices import notices
+from main import MODES
+from tests.flags.parsing import describe, parsed
+from tests.flags.test_build import ANY_MODE, BALANCE
+
+ITERATE = ("--mode=iterate", "--task_name=digits", "--work_dir=work")
+
+
+def noticed(*arguments):
+    values = parsed(*arguments)
+    return notices(values, MODES[values.mode][0](values))
+
+
+def test_flags_without_meaning_are_noticed_only_when_given():
+    train = ("--mode=train", *ANY_MODE["train"])
+    assert noticed(*train) == []
+    lines = noticed(*train, "--transpose_input=False", "--master=local", "--gcp_project=x", "--use_tpu=False")
+    assert lines == [
+        "--master is ignored: TensorFlow 2 finds its cluster by --tpu or TF_CONFIG",
+        "--transpose_input is ignored: XLA chooses the layout",
+        "--gcp_project is ignored: only a TPU has use for it",
+    ]
+    assert noticed(*train, "--gcp_project=x") == []
+    assert noticed(*BALANCE, "--shard_id=3") == [
+        "--shard_id is ignored: --mode=balance works on all shards and workers in one run"
+    ]
+
+
+@pytest.mark.parametrize("mode", ANY_MODE)
+def test_another_number_of_classes_is_noticed(mode):
+    arguments = (*ANY_MODE[mode], f"--mode={mode}", "--num_label_classes=7")
+    assert noticed(*arguments) == ["--num_label_classes: the network has 7 classes, although imagenet has 1000"]
+    assert noticed(*arguments, "--task_name=svhn") == [
+        "--num_label_classes: the network has 7 classes, although svhn has 10; the names of its classes are not used"
+    ]
+    assert noticed(*arguments, "--task_name=svhn", "--num_label_classes=10") == []
+
+
+def test_of_balance_only_a_task_can_have_other_classes():
+    assert noticed(*BALANCE, "--num_label_classes=7") == []
+    assert noticed(*BALANCE, "--task_name=imagenet", "--num_label_classes=7") == [
+        "--num_label_classes: the network has 7 classes, although imagenet has 1000"
+    ]
+
+
+def test_a_number_that_a_description_says_too_is_not_noticed(tmp_path):
+    task = TASKS["digits"]
+    folder = describe(tmp_path / "model", ModelConfig("efficientnet-b0", 10, small_image_model=True), 16, task)
+    (tmp_path / "task.json").write_text(json.dumps(task.to_json()))
+    evaluation = ("--mode=eval", f"--model_dir={folder}", "--num_label_classes=10")
+    assert noticed(*evaluation, "--label_data_dir=x") == []
+    assert noticed(*evaluation, f"--data_dir={tmp_path}") == []
+
+
+def test_the_loop_with_another_number_of_classes():
+    arguments = (
+        *ITERATE, "--task_name=svhn", "--label_data_dir=a", "--unlabel_data_dir=b", "--num_label_classes=7",
+        "--rounds=efficientnet-b0:4",
+    )  # fmt: skip
+    (first,) = rounds.iterate_config(parsed(*arguments)).rounds
+    assert (first.predict.model.num_classes, first.balance.num_classes, first.student.model.num_classes) == (7, 7, 7)
+    assert noticed(*arguments) == [
+        "--num_label_classes: the network has 7 classes, although svhn has 10; the names of its classes are not used"
+    ]
+
+
+def test_a_student_smaller_than_its_teacher_is_noticed():
+    assert noticed(*ITERATE, "--rounds=efficientnet-b2:4,efficientnet-b1:4,efficientnet-b0:4") == [
+        "--rounds: round 2's student (efficientnet-b1, 23 blocks, 1280 head channels) is smaller than its teacher "
+        "(efficientnet-b2, 23 blocks, 1408 head channels); Noisy Student wants an equal or larger one",
+        "--rounds: round 3's student (efficientnet-b0, 16 blocks, 1280 head channels) is smaller than its teacher "
+        "(efficientnet-b1, 23 blocks, 1280 head channels); Noisy Student wants an equal or larger one",
+    ]
+    assert noticed(*ITERATE, "--rounds=efficientnet-b0:4,efficientnet-b1:4") == []
+
+
+def test_a_student_that_never_sees_labeled_images_is_noticed():
+    assert noticed(*ITERATE, "--unlabeled_only", "--rounds=efficientnet-b0:4") == [
+        "--unlabeled_only: round 1's student never trains on the labeled images; --finetune would do so after it"
+    ]
