@@ -24,10 +24,9 @@ _VALUES_AT_ONCE = 2**17  # of zooms
 
 def defocus_blur(image: np.ndarray, radius: float, deviation: float) -> np.ndarray:
     """Correlates each channel with a disk of this radius; the border is mirrored without the edge."""
-    kernel = _disk(radius, deviation)
-    reach = len(kernel) // 2
+    reach = len(_disk(radius, deviation)) // 2
     rows, columns = (mirrored(np.arange(-reach, size + reach), size) for size in image.shape[:2])
-    correlated = _correlation(kernel, image.shape[0], image.shape[1])
+    correlated = _disk_correlation(radius, deviation, *image.shape[:2])
     return by_planes(lambda planes: as_bytes(correlated(unit(planes.take(rows, axis=1).take(columns, axis=2)))), image)
 
 
@@ -51,6 +50,11 @@ def _correlation(kernel: np.ndarray, height: int, width: int) -> Callable[[np.nd
         return scipy.fft.irfft2(spectrum, shape, overwrite_x=True)[:, :height, :width]
 
     return correlated
+
+
+@functools.lru_cache(maxsize=8)
+def _disk_correlation(radius: float, deviation: float, height: int, width: int) -> Callable[[np.ndarray], np.ndarray]:
+    return _correlation(_disk(radius, deviation), height, width)
 
 
 @functools.lru_cache(maxsize=16)
@@ -170,8 +174,8 @@ def motion_blur(image: np.ndarray, angle: float, radius: float, deviation: float
 
     Takes any uint8 [H, W] or [H, W, 3]. The angle is in degrees, clockwise from the right; the edge is repeated.
     """
-    steps = np.arange(2 * math.ceil(radius) + 1)
-    weights = half_gaussian(steps, deviation)
+    number = 2 * math.ceil(radius) + 1
+    steps, weights = np.arange(number), half_gaussian(range(number), deviation)
     columns = np.ceil(steps * math.cos(math.radians(angle)) - 0.5).astype(int)
     rows = np.ceil(steps * math.sin(math.radians(angle)) - 0.5).astype(int)
     kernel = np.zeros((np.ptp(rows) + 1, np.ptp(columns) + 1))
