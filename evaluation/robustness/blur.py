@@ -237,7 +237,7 @@ def _interpolated(values: np.ndarray, before: np.ndarray, share: np.ndarray) -> 
     return upper
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def _zoom_points(size: int, factors: tuple[float, ...], apart: int, dtype: type) -> tuple[np.ndarray, np.ndarray]:
     """For `_interpolated`, the points of all zooms of an axis, one zoom after the other.
 

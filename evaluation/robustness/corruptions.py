@@ -59,6 +59,8 @@ _ALL = {**CORRUPTIONS, **EXTRA_CORRUPTIONS}
 def picture_generator(seed: int, name: str, severity: int, picture: int) -> np.random.Generator:
     """The source of one corrupted picture's draws: nothing else shares it, so no order or number of workers changes them.
 
+    A new version of numpy may make other numbers of the same seed; constraints.txt fixes the version.
+
     Args:
       seed: of the run, 0 to 2^64 - 1.
       name: of the corruption or perturbation.

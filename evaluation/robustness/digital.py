@@ -30,17 +30,17 @@ def contrast(image: np.ndarray, share: float) -> np.ndarray:
 
 
 def pixelate(image: np.ndarray, share: float) -> np.ndarray:
-    """Shrinks the picture to this share of its sides, and enlarges it again, both with PIL's box filter."""
+    """Shrinks the picture to this share of its sides, and enlarges it again, both by boxes."""
     height, width, _ = image.shape
     small = Image.fromarray(image).resize((int(width * share), int(height * share)), Image.Resampling.BOX)
-    return np.asarray(small.resize((width, height), Image.Resampling.NEAREST))
+    return np.array(small.resize((width, height), Image.Resampling.NEAREST))
 
 
 def jpeg_compression(image: np.ndarray, quality: int) -> np.ndarray:
     """What is left after JPEG of this quality."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file))
+    return np.array(Image.open(file))
 
 
 def saturate(image: np.ndarray, factor: float, added: float) -> np.ndarray:

@@ -36,7 +36,7 @@ def test_any_picture_gives_one_like_it_and_always_the_same(
 ) -> None:
     before = image.copy()
     first, second = (corrupt(image, name, severity, picture_generator(seed, name, severity, 7)) for _ in range(2))
-    assert (first.shape, first.dtype) == (image.shape, np.uint8)
+    assert (first.shape, first.dtype, first.flags.writeable) == (image.shape, np.uint8, True)
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(image, before)
 
@@ -132,7 +132,7 @@ def test_what_is_not_random_draws_nothing(name: str) -> None:
 
 
 # Where the published constants rise in all that counts. Not so in glass_blur, snow, frost, fog, elastic_transform and saturate:
-# these trade one thing for another. Motion_blur's severities 3 and 4 are the same at 32 pixels; pixelate's grid may fit a picture.
+# these trade one thing for another. At 32 pixels motion_blur's severities 3 and 4 are the same. Pixelate's grid may fit.
 RISING = {
     "gaussian_noise": (32, 64, 224, 299),
     "shot_noise": (32, 64, 224, 299),
