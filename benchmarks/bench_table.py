@@ -203,6 +203,30 @@ def _pipeline_memory(found: dict[str, Any]) -> Row:
     )
 
 
+def _corruptions(found: dict[str, Any]) -> Row:
+    from benchmarks.corruptions import OURS, in_words, reached, targets
+
+    measured = [
+        Measured(
+            f"{name}, {side} pixels",
+            row["all_ms"],
+            tuple(row["spread"]),
+            row["all_ms"] / values["rows"][OURS]["all_ms"],
+        )
+        for side, values in found["sides"].items()
+        for name, row in values["rows"].items()
+    ]
+    return Row(
+        title="All 75 variants of a picture, 15 corruptions at 5 severities, on one thread",
+        unit="ms of processor time",
+        ratio_to="x ours",
+        measured=measured,
+        target=targets(found),
+        reached=reached(found),
+        ours=in_words(found),
+    )
+
+
 ROWS: dict[str, Callable[[dict[str, Any]], Row]] = {
     "train": _against_a_peer("Training b0, 224 pixels, batch 32, the whole pipeline with RandAugment"),
     "predict": _against_a_peer("Prediction of b0, 224 pixels: JPEG records in, prediction records out"),
@@ -211,4 +235,5 @@ ROWS: dict[str, Callable[[dict[str, Any]], Row]] = {
     "start": _start,
     "scaling": _scaling,
     "pipeline_memory": _pipeline_memory,
+    "corruptions": _corruptions,
 }

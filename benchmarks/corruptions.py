@@ -20,6 +20,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, Callable
 
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
+
 import numpy as np
 from PIL import Image
 
@@ -64,7 +66,6 @@ def _ours(picture: np.ndarray, name: str, severity: int, number: int) -> np.ndar
 
 
 def _peer() -> Candidate | None:
-    os.environ["NUMBA_NUM_THREADS"] = "1"
     try:
         import cv2
         import imagecorruptions
@@ -136,6 +137,26 @@ def reached(result: dict[str, Any]) -> bool:
     )
 
 
+def targets(result: dict[str, Any]) -> str:
+    """The targets in words."""
+    return "; ".join(_target(side, found) for side, found in result["sides"].items())
+
+
+def _target(side: str, found: dict[str, Any]) -> str:
+    against = f" and {found['target_ratio']:g} x {PEER}" if "ratio" in found else ""
+    return f"{found['target_ms']:g} ms{against} at {side} pixels"
+
+
+def in_words(result: dict[str, Any]) -> str:
+    """What was reached, in words."""
+    return "; ".join(_reached(side, found) for side, found in result["sides"].items())
+
+
+def _reached(side: str, found: dict[str, Any]) -> str:
+    against = f" ({found['ratio']:.2f} x)" if "ratio" in found else ""
+    return f"{found['rows'][OURS]['all_ms']:.1f} ms{against} at {side}"
+
+
 def table(result: dict[str, Any]) -> str:
     """The rows for people."""
     lines = [result["machine"], result["versions"]]
@@ -146,10 +167,7 @@ def table(result: dict[str, Any]) -> str:
             lines.append(f"{kind:28}" + "".join(f"{row['by_corruption_ms'][kind]:26.3f}" for row in rows.values()))
         totals = ("{:.1f} ({:.1f} to {:.1f})".format(row["all_ms"], *row["spread"]) for row in rows.values())
         lines.append(f"{'all 75 variants':28}" + "".join(f"{total:>26}" for total in totals))
-        goal = f"target: {found['target_ms']:g} ms"
-        if "ratio" in found:
-            goal += f" and {found['target_ratio']:g} x {PEER}, reached: {found['ratio']:.2f} x"
-        lines.append(goal)
+    lines += ["", f"target: {targets(result)}", f"reached: {in_words(result)}"]
     return "\n".join(lines)
 
 

@@ -59,13 +59,16 @@ _ALL = {**CORRUPTIONS, **EXTRA_CORRUPTIONS}
 def picture_generator(seed: int, name: str, severity: int, picture: int) -> np.random.Generator:
     """The source of one corrupted picture's draws: nothing else shares it, so no order or number of workers changes them.
 
+    A new version of numpy may make other numbers of the same seed; constraints.txt fixes the version.
+
     Args:
-      seed: of the run, 0 or more.
+      seed: of the run, 0 to 2^64 - 1.
       name: of the corruption or perturbation.
       severity: 1 to 5; for perturbations the difficulty.
-      picture: number of the picture in its set, from 0.
+      picture: number of the picture in its set, 0 to 2^32 - 1.
     """
-    return np.random.default_rng([seed, zlib.crc32(name.encode()), severity, picture])
+    words = [seed % 2**32, seed // 2**32, zlib.crc32(name.encode()), severity, picture]
+    return np.random.default_rng(np.array(words, np.uint32))
 
 
 def corrupt(image: np.ndarray, name: str, severity: int, generator: np.random.Generator) -> np.ndarray:

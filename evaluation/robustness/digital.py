@@ -15,8 +15,8 @@ from PIL import Image
 
 from evaluation.robustness import hsv
 from evaluation.robustness.blur import gaussian_taps
-from evaluation.robustness.pixels import as_bytes, reflected, unit
-from evaluation.robustness.warping import sample, warp_affine
+from evaluation.robustness.pixels import as_bytes, by_planes, reflected, unit
+from evaluation.robustness.warping import affine_points, points_at, sample
 
 
 def contrast(image: np.ndarray, share: float) -> np.ndarray:
@@ -30,17 +30,17 @@ def contrast(image: np.ndarray, share: float) -> np.ndarray:
 
 
 def pixelate(image: np.ndarray, share: float) -> np.ndarray:
-    """Shrinks the picture to this share of its sides, and enlarges it again, both with PIL's box filter."""
+    """Shrinks the picture to this share of its sides, and enlarges it again, both by boxes."""
     height, width, _ = image.shape
     small = Image.fromarray(image).resize((int(width * share), int(height * share)), Image.Resampling.BOX)
-    return np.asarray(small.resize((width, height), Image.Resampling.NEAREST))
+    return np.array(small.resize((width, height), Image.Resampling.NEAREST))
 
 
 def jpeg_compression(image: np.ndarray, quality: int) -> np.ndarray:
     """What is left after JPEG of this quality."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file))
+    return np.array(Image.open(file))
 
 
 def saturate(image: np.ndarray, factor: float, added: float) -> np.ndarray:
@@ -84,11 +84,10 @@ def elastic_transform(
     """
     del shift
     height, width, _ = image.shape
-    planes = np.ascontiguousarray((image / np.float32(255)).transpose(2, 0, 1))
-    planes = warp_affine(planes, affine_matrix(affine, height, width))
-    rows = np.arange(height)[:, None] + displacement * _smooth(dy, deviation)
-    columns = np.arange(width) + displacement * _smooth(dx, deviation)
-    return as_bytes(np.ascontiguousarray(sample(planes, rows, columns, reflected).transpose(1, 2, 0)))
+    mapped = affine_points(affine_matrix(affine, height, width), height, width)
+    down, right = displacement * _smooth(np.stack([dy, dx]), deviation)
+    moved = points_at(np.arange(height)[:, None] + down, np.arange(width) + right, height, width, reflected)
+    return by_planes(lambda planes: as_bytes(sample(sample(planes / np.float32(255), mapped), moved)), image)
 
 
 def fixed_points(height: int, width: int) -> np.ndarray:
@@ -104,15 +103,15 @@ def affine_matrix(shifts: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.linalg.solve(np.column_stack([points.astype(np.float64), np.ones(3)]), moved).T
 
 
-def _smooth(field: np.ndarray, deviation: float) -> np.ndarray:
-    """Gaussian blur of this standard deviation, cut off at 3 of them, the edges mirrored: float64 [H, W].
+def _smooth(fields: np.ndarray, deviation: float) -> np.ndarray:
+    """Gaussian blur of this standard deviation, cut off at 3 of them, the edges mirrored: float [N, H, W] -> float64.
 
     Mirrors that repeat the edge are what makes a blur a product in the cosine domain, however far it reaches.
     """
-    spectrum = scipy.fft.dctn(field.astype(np.float64), type=2)
-    for axis, size in enumerate(field.shape):
-        spectrum *= np.expand_dims(_blur_spectrum(size, deviation), 1 - axis)
-    return scipy.fft.idctn(spectrum, type=2)
+    spectrum = scipy.fft.dctn(fields.astype(np.float64), axes=(1, 2))
+    spectrum *= _blur_spectrum(fields.shape[1], deviation)[:, None]
+    spectrum *= _blur_spectrum(fields.shape[2], deviation)
+    return scipy.fft.idctn(spectrum, axes=(1, 2))
 
 
 @functools.lru_cache(maxsize=16)

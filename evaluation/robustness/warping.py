@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Callable, NamedTuple
 
 import numpy as np
 
@@ -10,69 +10,69 @@ from evaluation.robustness.pixels import mirrored
 
 _GRID = 32  # OpenCV's points lie on 1/32 pixel
 
-Border = Callable[[np.ndarray, int], np.ndarray]
+
+class Points(NamedTuple):
+    """Points between the pixels of a picture: the four pixels around each, as indices of the flat picture, and shares."""
+
+    upper_left: np.ndarray  # int [H', W']
+    upper_right: np.ndarray
+    lower_left: np.ndarray
+    lower_right: np.ndarray
+    down: np.ndarray  # float32 [H', W']: how much of the lower two counts
+    right: np.ndarray  # float32 [H', W']: how much of the two on the right counts
 
 
-def sample(planes: np.ndarray, rows: np.ndarray, columns: np.ndarray, border: Border) -> np.ndarray:
-    """The picture at points between its pixels, bilinear.
+def points_at(
+    rows: np.ndarray, columns: np.ndarray, height: int, width: int, border: Callable[[np.ndarray, int], np.ndarray]
+) -> Points:
+    """Points of a picture of this height and width.
 
     Args:
-      planes: float32 [C, H, W].
       rows: float [H', W'], in pixels; pixel centres are whole numbers.
       columns: the same.
+      height: of the picture.
+      width: of the picture.
       border: brings indices beyond the picture into it.
-
-    Returns:
-      float32 [C, H', W'].
     """
-    (rows, row_shares), (columns, column_shares) = _parts(rows), _parts(columns)
-    return _blend(planes, rows, row_shares, columns, column_shares, border)
+    row, column = np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)
+    shares = (rows - row).astype(np.float32), (columns - column).astype(np.float32)
+    upper, lower = border(np.stack([row, row + 1]), height) * width
+    left, right = border(np.stack([column, column + 1]), width)
+    return Points(upper + left, upper + right, lower + left, lower + right, *shares)
 
 
-def _parts(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    before = np.floor(position)
-    return before.astype(np.int64), (position - before).astype(np.float32)
+def sample(planes: np.ndarray, points: Points) -> np.ndarray:
+    """The picture at the points, bilinear: float32 [C, H, W] -> [C, H', W']."""
+    flat = planes.reshape(len(planes), -1)
+    upper, upper_right, lower, lower_right = (flat.take(pixels, axis=1) for pixels in points[:4])
+    upper_right -= upper
+    upper_right *= points.right
+    upper += upper_right
+    lower_right -= lower
+    lower_right *= points.right
+    lower += lower_right
+    lower -= upper
+    lower *= points.down
+    upper += lower
+    return upper
 
 
-def _blend(
-    planes: np.ndarray,
-    rows: np.ndarray,
-    row_shares: np.ndarray,
-    columns: np.ndarray,
-    column_shares: np.ndarray,
-    border: Border,
-) -> np.ndarray:
-    """Of the pixels at (row, column) and after them, the shares say how much of the later one counts."""
-    _, height, width = planes.shape
-    top, bottom = border(rows, height) * width, border(rows + 1, height) * width
-    left, right = border(columns, width), border(columns + 1, width)
-    corners = [top + left, top + right, bottom + left, bottom + right]
-    result = np.empty((len(planes), *rows.shape), np.float32)
-    for plane, blended in zip(planes, result):
-        upper, upper_right, lower, lower_right = (plane.ravel().take(corner) for corner in corners)
-        upper += column_shares * (upper_right - upper)
-        lower += column_shares * (lower_right - lower)
-        np.multiply(row_shares, lower - upper, out=blended)
-        blended += upper
-    return result
+def affine_points(matrix: np.ndarray, height: int, width: int) -> Points:
+    """Where an affine map finds the pixels of its result in the picture; the borders are mirrored without the edge.
 
-
-def warp_affine(planes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Moves a picture by an affine map, float32 [C, H, W]; bilinear, the borders mirrored without the edge.
-
-    The points where the picture is read are rounded to 1/32 pixel as `cv2.warpAffine` rounds them.
+    The points are rounded to 1/32 pixel as `cv2.warpAffine` rounds them.
 
     Args:
-      planes: float32 [C, H, W].
       matrix: float64 [2, 3] on (x, y, 1), from the picture to the result.
+      height: of both.
+      width: of both.
     """
-    _, height, width = planes.shape
     linear = np.linalg.inv(matrix[:, :2])
+    offset = -linear @ matrix[:, 2]
     columns = np.rint(np.multiply.outer(linear[:, 0], np.arange(width)) * 1024)
-    rows = np.rint((np.multiply.outer(linear[:, 1], np.arange(height)) - (linear @ matrix[:, 2])[:, None]) * 1024) + 16
-    x, y = ((rows[:, :, None] + columns[:, None, :]).astype(np.int64) // (1024 // _GRID)).reshape(2, height, width)
-    shares = (np.arange(_GRID) / _GRID).astype(np.float32)
-    return _blend(planes, y // _GRID, shares[y % _GRID], x // _GRID, shares[x % _GRID], mirrored)
+    rows = np.rint((np.multiply.outer(linear[:, 1], np.arange(height)) + offset[:, None]) * 1024) + 16
+    x, y = (rows[:, :, None] + columns[:, None, :]).astype(np.int64) // (1024 // _GRID) / _GRID
+    return points_at(y, x, height, width, mirrored)
 
 
 def warp_perspective(image: np.ndarray, matrix: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from evaluation.robustness import hsv
-from evaluation.robustness.blur import motion_blur, zoom
+from evaluation.robustness.blur import motion_blur, zooms
 from evaluation.robustness.frost import TEXTURES, texture
 from evaluation.robustness.pixels import as_bytes, by_strips, unit
 
@@ -44,7 +44,7 @@ def snow_layer(
     """Flakes at rest, uint8 [S, S]: normal values, enlarged, and those below the threshold made black."""
     layer = np.multiply(standard_normal, deviation, dtype=np.float64)
     layer += mean
-    layer = zoom(zoom(layer[None], factor).transpose(0, 2, 1), factor)[0].T
+    layer = zooms(layer[None], (factor,))[0, :, 0].T
     layer[layer < threshold] = 0
     return as_bytes(layer)
 

@@ -58,6 +58,17 @@ def start(seconds):
     return {"target": 8, "rows": {"ours": {"seconds": seconds, "spread": [seconds - 1, seconds + 1]}}}
 
 
+def corruptions(large, small, ratio=None):
+    def side(ms, target, target_ratio):
+        rows = {"ours": {"all_ms": ms, "spread": [ms - 1, ms + 1]}}
+        if ratio is None:
+            return {"target_ms": target, "rows": rows}
+        rows["imagecorruptions-imaug"] = {"all_ms": ratio * ms, "spread": [ms, 9 * ms]}
+        return {"target_ms": target, "rows": rows, "target_ratio": target_ratio, "ratio": ratio}
+
+    return {"sides": {"224": side(large, 400.0, 3.0), "32": side(small, 22.0, 4.0)}}
+
+
 def entry(found):
     return {"date": "2024-05-06 07:08 UTC", "seconds": 9, **MACHINE, "found": found}
 
@@ -94,6 +105,11 @@ def test_every_row_has_its_table_with_machine_versions_date_and_verdict():
         ("pipeline_memory", memory(8.0), True),
         ("pipeline_memory", memory(8.1), False),
         ("scaling", {"target": 1.25, "rows": {"predict": {"growth": 1.25, "runs": runs(1, 2, 4)}}}, True),
+        ("corruptions", corruptions(400.0, 22.0), True),
+        ("corruptions", corruptions(401.0, 22.0), False),
+        ("corruptions", corruptions(400.0, 23.0), False),
+        ("corruptions", corruptions(200.0, 11.0, ratio=4.0), True),
+        ("corruptions", corruptions(200.0, 11.0, ratio=3.9), False),
         ("scaling", {"target": 1.25, "rows": {"predict": {"growth": 1.26, "runs": runs(1, 2, 4)}}}, False),
     ],
 )
@@ -110,6 +126,18 @@ def test_the_table_is_that_of_the_results():
 def test_the_pipelines_rate_stands_beside_its_peers():
     text = bench_table.render({"input_pipeline": entry(pipeline(988, 0.86))})
     assert "988 images/s (0.85 x tf.data without RandAugment, 2.70 x timm), 86%" in text
+
+
+def test_corruptions_say_both_sizes_and_the_peer_where_it_took_part():
+    text = bench_table.render({"corruptions": entry(corruptions(180.0, 11.5, ratio=4.5))})
+    assert "| 180.0 ms (4.50 x) at 224; 11.5 ms (4.50 x) at 32 |" in text
+    assert (
+        "| 400 ms and 3 x imagecorruptions-imaug at 224 pixels; 22 ms and 4 x imagecorruptions-imaug at 32 pixels | yes |"
+        in text
+    )
+    assert "| imagecorruptions-imaug, 224 pixels | 810.0 | 180.0 to 1,620 | 4.50 |" in text
+    alone = bench_table.render({"corruptions": entry(corruptions(180.0, 11.5))})
+    assert "| 180.0 ms at 224; 11.5 ms at 32 | 400 ms at 224 pixels; 22 ms at 32 pixels | yes |" in alone
 
 
 def test_the_time_is_linear_where_further_records_cost_the_same():
