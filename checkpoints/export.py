@@ -51,7 +51,7 @@ def export(config: ExportConfig) -> dict[str, str]:
     try:
         _begin(config, prefix, outputs)
         if not tf.io.gfile.exists(outputs["saved_model"]):
-            _write_saved_model(outputs["saved_model"], model, config.image_size)
+            _write_saved_model(outputs["saved_model"], model, config.image_size, config.task.fit)
         if not tf.io.gfile.exists(outputs["weights"]):
             _write_weights(outputs["weights"], model)
     except (tf.errors.OpError, OSError) as error:
@@ -79,7 +79,7 @@ def _begin(config: ExportConfig, prefix: str, outputs: dict[str, str]) -> None:
     write_text(path, text)
 
 
-def make_serving(model: EfficientNet, image_size: int) -> tf.Module:
+def make_serving(model: EfficientNet, image_size: int, fit: str = "crop") -> tf.Module:
     """What the SavedModel holds: a network, its weights loaded, with the evaluation preprocessing before it.
 
     Its `serve` takes JPEG bytes (PNG, GIF and BMP too; turned as they are stored, transparency dropped, where classify heeds EXIF
@@ -89,7 +89,7 @@ def make_serving(model: EfficientNet, image_size: int) -> tf.Module:
     shape = [image_size, image_size, 3]
 
     def prepare(jpeg: tf.Tensor) -> tf.Tensor:
-        image = decoding.evaluation_image(jpeg, image_size, model.config.small_image_model)
+        image = decoding.evaluation_image(jpeg, image_size, model.config.small_image_model, fit)
         return tf.ensure_shape(image, shape)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="jpegs")], autograph=False)
@@ -104,8 +104,8 @@ def make_serving(model: EfficientNet, image_size: int) -> tf.Module:
     return serving
 
 
-def _write_saved_model(path: str, model: EfficientNet, image_size: int) -> None:
-    serving = make_serving(model, image_size)
+def _write_saved_model(path: str, model: EfficientNet, image_size: int, fit: str) -> None:
+    serving = make_serving(model, image_size, fit)
     temporary = temporary_beside(path)
     try:
         tf.saved_model.save(serving, temporary, signatures={"serving_default": serving.serve})

@@ -107,6 +107,7 @@ class SplitAccuracy:
             devices.pipeline_of(context),
             data.num_images,
             self._skipped,
+            data.task.fit,
         )
 
 

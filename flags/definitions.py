@@ -6,6 +6,7 @@ Names and defaults marked [release] are the release's (docs/release.md, section 
 
 from __future__ import annotations
 
+from data.tasks import FITS
 from flags.kinds import Flag, Scope, choice, folder, folders, number, path, paths, switch, text, texts, whole
 
 MODES = (
@@ -419,6 +420,14 @@ DATA = (
         PREPARE,
         "Of a folder: mirrored images keep their class, so trainings mirror half of them. --noflip if they do not: arrows, text, "
         "left and right hands. [ours]",
+    ),
+    choice(
+        "fit",
+        "crop",
+        FITS,
+        PREPARE,
+        "Of a folder: how an image that is no square becomes one, in training, prediction, classify and export. crop: its middle "
+        "is seen; pad: grey is added; stretch: it is distorted. [ours]",
     ),
 )
 

@@ -18,6 +18,7 @@ class PrepareConfig:
       source_dir: the user's own files, for tasks that read some.
       download: fetch the task's official files into source_dir where they are not there (svhn).
       flip: folder: whether a mirrored image keeps its class.
+      fit: folder: how an image that is no square becomes one (`data.tasks.FITS`).
       num_processes: processes that decode images; 0 for one a core. Changes nothing in what is written.
     """
 
@@ -30,4 +31,5 @@ class PrepareConfig:
     source_dir: str = ""
     download: bool = False
     flip: bool = True
+    fit: str = "crop"
     num_processes: int = 0

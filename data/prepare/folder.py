@@ -34,7 +34,7 @@ from runtime.files import write_text
 if TYPE_CHECKING:
     from data.prepare.config import PrepareConfig
 
-SETTINGS = ("num_test_images", "num_shards", "seed", "flip")
+SETTINGS = ("num_test_images", "num_shards", "seed", "flip", "fit")
 LABELED, UNLABELED, TEST = "labeled", "unlabeled", "test"
 IMAGES_PER_SHARD = 1024
 MAX_LABELED_SHARDS = 128
@@ -340,6 +340,7 @@ def _write_task(config: PrepareConfig, classes: list[str], splits: summary.Split
         mean=mean,
         std=std,
         flip=config.flip,
+        fit=config.fit,
         num_images={name: split.num_images for name, split in counts.items() if split.num_images},
         eval_split="test" if splits.test.num_images else "",
         class_names=tuple(classes),
@@ -349,7 +350,7 @@ def _write_task(config: PrepareConfig, classes: list[str], splits: summary.Split
 
 
 def _say(config: PrepareConfig, planned: Plan, splits: summary.Splits, rows: list[duplicates.Row]) -> None:
-    for line in summary.lines(config.data_dir, planned.classes, splits, rows):
+    for line in summary.lines(config.data_dir, planned.classes, splits, rows, config.fit):
         print(line)
     if planned.passed.ignored:
         print(f"ignored, because systems and programs made them: {summary.counted(planned.passed.ignored)}")

@@ -14,6 +14,11 @@ from data.prepare.image_shards import LEFT_OUT, NOTED, UNREADABLE, Split
 from data.prepare.listing import shown
 
 MAX_REASONS = 20
+_SEEN = {
+    "crop": "a network sees only their middle: --fit=pad or --fit=stretch shows them whole",
+    "pad": "--fit=pad shows them whole, between grey",
+    "stretch": "--fit=stretch shows them whole, distorted",
+}
 
 
 class Splits(NamedTuple):
@@ -24,7 +29,7 @@ class Splits(NamedTuple):
     unlabeled: Split
 
 
-def lines(data_dir: str, classes: Sequence[str], splits: Splits, copies: Sequence[Row]) -> list[str]:
+def lines(data_dir: str, classes: Sequence[str], splits: Splits, copies: Sequence[Row], fit: str) -> list[str]:
     """The classes as a table, then whatever was left out or is odd."""
     unreadable = [line for split in splits for line in split.unreadable]
     noted = [line for split in splits for line in split.noted]
@@ -51,7 +56,7 @@ def lines(data_dir: str, classes: Sequence[str], splits: Splits, copies: Sequenc
         said += _by_reason(classes, noted)
     elongated = sum(split.elongated for split in splits)
     if elongated:
-        said.append(f"{elongated:,} of {written:,} pictures are longer than 2:1; a network sees only their middle")
+        said.append(f"{elongated:,} of {written:,} pictures are longer than 2:1; {_SEEN[fit]}")
     return said
 
 

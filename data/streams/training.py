@@ -133,7 +133,8 @@ def _images(
 ) -> tf.data.Dataset:
     batch, replicas, segments, pipeline = shape
 
-    options = TrainingOptions(data.image_size, data.small_image_model, data.task.flip, augment, data.remove_aug)
+    task = data.task
+    options = TrainingOptions(data.image_size, data.small_image_model, task.flip, augment, data.remove_aug, task.fit)
     begun: dict[str, TrainingOptions] = {"image": options}
     if teacher_image_size is not None and data.noise_teacher:
         begun["teacher_image"] = dataclasses.replace(options, image_size=teacher_image_size, augment=data.augment)
@@ -143,7 +144,9 @@ def _images(
         features = parse(record)
         encoded = features.pop("encoded")
         if teacher_image_size is not None and not data.noise_teacher:
-            features["teacher_image"] = decoding.evaluation_image(encoded, teacher_image_size, data.small_image_model)
+            features["teacher_image"] = decoding.evaluation_image(
+                encoded, teacher_image_size, data.small_image_model, task.fit
+            )
         for name, options in begun.items():
             own = 0 if name == "image" else _OF_TEACHER
             image_seed = tf.bitwise.bitwise_xor(tf.stack([seed, position]), tf.constant(own, tf.int64))

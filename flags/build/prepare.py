@@ -21,10 +21,11 @@ def prepare_config(values: FlagValues) -> PrepareConfig:
         raise UserError(
             f"--num_labeled: digits alone draws its labeled images, --task_name={task_name} has them already; leave the flag out"
         )
-    if values["flip"].present and task_name != "folder":
-        raise UserError(
-            f"--flip: whether mirrored images keep their class is known of --task_name={task_name}; leave the flag out"
-        )
+    for name in ("flip", "fit"):
+        if values[name].present and task_name != "folder":
+            raise UserError(
+                f"--{name} is for --task_name=folder; of --task_name={task_name} it is known, so leave it out"
+            )
     return PrepareConfig(
         task_name,
         needed(values, "data_dir", "the folder to write to"),
@@ -35,5 +36,6 @@ def prepare_config(values: FlagValues) -> PrepareConfig:
         download=values.download,
         num_processes=values.num_processes,
         flip=values.flip,
+        fit=values.fit,
         **({"num_shards": values.num_shards} if values["num_shards"].present else {}),
     )

@@ -129,6 +129,8 @@ def _settings(config: PredictConfig) -> dict[str, Any]:
         "total_replicas": config.total_replicas,
         "noise": config.noise and dataclasses.asdict(config.noise),
     }
+    if config.fit != "crop":  # an earlier version knew nothing else, and noted nothing
+        settings["fit"] = config.fit
     return json.loads(json.dumps(settings))
 
 
@@ -225,6 +227,7 @@ class Prediction:
                 self.num_draws,
                 [shard.finished_before for shard in pending],
                 self.fast.augmenter,
+                config.fit,
             )
 
         for batch, outputs in self._answers(iter(self.strategy.distribute_datasets_from_function(make))):

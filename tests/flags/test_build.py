@@ -696,6 +696,6 @@ def test_a_folder_may_say_that_mirrored_images_are_of_another_class():
     assert build.prepare_config(parsed(*folder)).flip
     assert not build.prepare_config(parsed(*folder, "--noflip")).flip
     with pytest.raises(
-        UserError, match=r"^--flip: whether mirrored images keep their class is known of --task_name=svhn"
+        UserError, match=r"^--flip is for --task_name=folder; of --task_name=svhn it is known, so leave it out$"
     ):
         build.prepare_config(parsed("--mode=prepare", "--task_name=svhn", "--data_dir=data", "--noflip"))

@@ -125,6 +125,7 @@ OURS: dict[str, Any] = {
     "output_csv": None,
     "num_labeled": 40,
     "flip": True,
+    "fit": "crop",
     "eval_split": None,
     "use_averages": True,
     "samples_per_class": 30,

@@ -313,7 +313,11 @@ def test_pictures_longer_than_2_to_1_are_counted(tmp_path, capsys):
     for number, (width, height) in enumerate(((30, 10), (10, 21), (20, 10), (10, 19))):
         save(source / f"unlabeled/long{number}.png", picture(number, width, height))
     prepare(config(tmp_path))
-    assert "2 of 15 pictures are longer than 2:1; a network sees only their middle\n" in capsys.readouterr().out
+    said = "2 of 15 pictures are longer than 2:1; a network sees only their middle: --fit=pad or --fit=stretch shows them whole"
+    assert said in capsys.readouterr().out.splitlines()
+    prepare(config(tmp_path, fit="pad", data_dir=str(tmp_path / "padded")))
+    assert "2 of 15 pictures are longer than 2:1; --fit=pad shows them whole, between grey\n" in capsys.readouterr().out
+    assert tasks.load_task("folder", str(tmp_path / "padded")).fit == "pad"
 
 
 def test_the_table_is_aligned_in_any_script(tmp_path, capsys):
