@@ -60,6 +60,11 @@ def export(config: ExportConfig) -> dict[str, str]:
     if config.tf1_checkpoint and not tf.io.gfile.exists(outputs["checkpoint"] + writing.INDEX_SUFFIX):
         _write_released_format(outputs["checkpoint"], prefix, model)
     print(f"{config.title}: {prefix} exported to {', '.join(outputs.values())}")
+    if reading.SIGNS_OF_PATTERNS.search(config.output_dir):
+        print(
+            f"{config.title}: TensorFlow takes [ ] * ? \\ in a SavedModel's path for a pattern and does not find it; move "
+            f"{outputs['saved_model']} into a folder without them before you load it"
+        )
     return outputs
 
 

@@ -26,7 +26,7 @@ _FILE_OF_A_CHECKPOINT = re.compile(r"(\.index|\.meta|\.data-\d{5}-of-\d{5})$")
 _NAME_FLAGS = {"teacher_model_path": "teacher_model_name"}
 # What TensorFlow's reader raises for a damaged file, depending on where the damage is.
 _UNREADABLE = (tf.errors.OpError, RuntimeError, ValueError, IndexError)
-_SIGNS_OF_PATTERNS = re.compile(r"[][*?\\]")
+SIGNS_OF_PATTERNS = re.compile(r"[][*?\\]")
 _DERIVED = (AVERAGE_SUFFIX, MOMENTUM_SUFFIX, SQUARES_SUFFIX)
 
 
@@ -96,7 +96,7 @@ class Reader:
 
     def _as_no_pattern(self) -> str:
         """The prefix, or that of links to its files if it has a sign that TensorFlow's reader takes for part of a pattern."""
-        if not _SIGNS_OF_PATTERNS.search(self.prefix):
+        if not SIGNS_OF_PATTERNS.search(self.prefix):
             return self.prefix
         folder = tempfile.mkdtemp(prefix="checkpoint-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
