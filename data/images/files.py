@@ -43,6 +43,7 @@ LAST_ROW_FIRST = ("BMP", "TGA")
 MAX_MISSING = 1 / 16  # of a picture
 GREY = 128
 MAX_SCANS = 100  # of a progressive JPEG: each is a pass over all pixels
+HARDLY_SEEN = "hardly anything to be seen"
 SMALL_RANGE = 32  # of 256: a picture whose channels vary less may be one of 16 bits that were not all used
 QUALITY = 95
 # One pixel would leave nothing after the centre crop of evaluation.
@@ -375,7 +376,7 @@ def _blankness(counts: np.ndarray) -> str:
     low, high = int(lowest[widest]), int(highest[widest])
     if high - low >= SMALL_RANGE:
         return ""
-    return f"hardly anything to be seen: nearly all values lie between {low} and {high} of 255"
+    return f"{HARDLY_SEEN}: nearly all values lie between {low} and {high} of 255"
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from data.images.files import HARDLY_SEEN
 from data.prepare.duplicates import DUPLICATES, Row
 from data.prepare.image_shards import LEFT_OUT, NOTED, UNREADABLE, Split
 from data.prepare.listing import shown
@@ -54,6 +55,10 @@ def lines(data_dir: str, classes: Sequence[str], splits: Splits, copies: Sequenc
         listed = os.path.join(data_dir, NOTED)
         said.append(f"{len(noted):,} pictures are odd and used all the same, so look at them; {listed} says which")
         said += _by_reason(classes, noted)
+        if any(HARDLY_SEEN in remark for _, remark, _ in noted):
+            said.append(
+                f"  {HARDLY_SEEN}? Pictures of 16 bits that use few of them look so: scale them to 8 bits first"
+            )
     elongated = sum(split.elongated for split in splits)
     if elongated:
         said.append(f"{elongated:,} of {written:,} pictures are longer than 2:1; {_SEEN[fit]}")

@@ -292,6 +292,10 @@ def test_pictures_of_which_nothing_is_seen_are_counted_and_listed(tmp_path, caps
     out = capsys.readouterr().out
     assert f"2 pictures are odd and used all the same, so look at them; {tmp_path}/data/noted.txt says which\n" in out
     assert "  labeled/dog: 1 x hardly anything to be seen" in out
+    assert (
+        "  hardly anything to be seen? Pictures of 16 bits that use few of them look so: scale them to 8 bits first\n"
+        in out
+    )
     assert "  unlabeled: 1 x every pixel has the one colour" in out
 
 
