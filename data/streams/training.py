@@ -112,10 +112,7 @@ def training_stream(
             teacher_image_size=data.teacher_image_size if online_teacher else None,
         )
     # Only the next step's batches wait as float32, which takes four times the memory.
-    batches = tf.data.Dataset.zip(joined).map(
-        _as_float32, num_parallel_calls=replicas // pipeline.count, deterministic=True
-    )
-    return batches.with_options(parallel_options())
+    return tf.data.Dataset.zip(joined).map(_as_float32).with_options(parallel_options())
 
 
 def _as_float32(batches: dict[str, dict[str, tf.Tensor]]) -> dict[str, dict[str, tf.Tensor]]:
