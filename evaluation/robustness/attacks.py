@@ -215,10 +215,18 @@ class Attacks:
             start = random_starts(positions, images.shape[1:], config.seed)
         if config.targeted:
             labels = random_targets(labels, positions, self._num_classes, config.seed)
-        options = {"steps": config.steps, "step_size": config.step_size, "start": start, "targeted": config.targeted}
 
         def answer(epsilon: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            attacked, zeros = pgd(self._model, images, labels, epsilon, **options)
+            attacked, zeros = pgd(
+                self._model,
+                images,
+                labels,
+                epsilon,
+                steps=config.steps,
+                step_size=config.step_size,
+                start=start,
+                targeted=config.targeted,
+            )
             return self._model(attacked), zeros
 
         logits, zeros = _of_each(answer, epsilons, (tf.float32, tf.float32))
