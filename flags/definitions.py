@@ -520,7 +520,7 @@ ROBUST = (
     text(
         "robustness_dir",
         None,
-        ROBUSTNESS,
+        ROBUSTNESS | ITERATE | RUN,
         "Folder of the published sets, as their archives unpack, or the tar files. [ours]",
     ),
     whole(

@@ -47,6 +47,65 @@ def table(results: dict[str, Any]) -> str:
     )
 
 
+def report_section(results: Optional[dict[str, Any]], folder: str = "../robustness") -> str:
+    """The section of a whole run's report, whose page on robustness lies in `folder`; "" if nothing was measured."""
+    if results is None:
+        return ""
+    rows = [
+        [section["title"], measure["title"], *_cells(measure), measure["better"], f"{measure['num_pictures']:,}"]
+        for section in results["sections"]
+        for measure in section["measures"]
+    ]
+    names = [network["name"] for network in results["networks"]]
+    header = ["on", "measure", *names, *_difference_heads(results), "better", "pictures"]
+    lines = ["## Robustness", "", *verdicts(results), "", *_table(header, rows), "", _in_brackets(results)]
+    for section in results["sections"]:
+        name, text = plots.of_section(section)[0]
+        lines += ["", f"![{text}]({folder}/{name})"]
+    return "\n".join([*lines, "", f"[All numbers, plots and definitions]({folder}/{PAGE_FILE})"])
+
+
+def verdicts(results: dict[str, Any]) -> list[str]:
+    """Whether the last network is more robust than the first: a line of a list for each section."""
+    first, last = results["networks"][0]["name"], results["networks"][-1]["name"]
+    if len(results["networks"]) < 2:
+        return []
+    return [f"- {_verdict(section, first, last, results['level'])}" for section in results["sections"]]
+
+
+HEADLINES = {"generated-c": "mean", "generated-p": "flips", "fgsm": "mean", "pgd": "mean"}
+
+
+def _verdict(section: dict[str, Any], first: str, last: str, level: float) -> str:
+    wanted = f"{section['key']}-{HEADLINES.get(section['key'])}"
+    measure = next((each for each in section["measures"] if each["key"] == wanted), section["measures"][0])
+    old, new, difference = measure["values"][0], measure["values"][-1], measure["differences"][-1]
+    values = f"{_plain(new, measure['unit'])} ({first}: {_plain(old, measure['unit'])})"
+    if difference["interval"] is None:
+        return f"{section['title']}: {measure['title']} of {last} {values}."
+    low, high = difference["interval"]
+    gain = difference["value"] if measure["better"] == "higher" else -difference["value"]
+    subject = f"{last} is **{'better' if gain > 0 else 'worse'}** than {first}"
+    if low <= 0 <= high:
+        subject = f"{last} and {first} cannot be told apart"
+    return (
+        f"{section['title']}: {subject}. {measure['title'].capitalize()}: {values}, difference {difference['value']:+.1f} "
+        f"points, {100 * level:.0f} % interval {low:+.1f} to {high:+.1f}."
+    )
+
+
+def _plain(number: dict[str, Any], unit: str) -> str:
+    return "not defined" if number["value"] is None else f"{number['value']:.1f}{' %' if unit == '%' else ''}"
+
+
+def _in_brackets(results: dict[str, Any]) -> str:
+    return (
+        f"In brackets: the {100 * results['level']:.0f} % interval (bootstrap, {results['resamples']:,} resamples of the "
+        "pictures, each with all its variants). All networks saw the same pictures, and differences are paired: if the interval "
+        "of a difference does not hold 0, the networks differ."
+    )
+
+
 def markdown(results: dict[str, Any], pictures: set[str]) -> str:
     """The text of robustness.md; `pictures` are the plots that exist beside it."""
     parts = [_opening(results), _summary(results)]
@@ -74,18 +133,14 @@ def _ordinal(count: int) -> str:
 
 def _summary(results: dict[str, Any]) -> str:
     rows = [
-        [section["title"], _linked(measure), *_cells(measure), _arrow(measure), f"{measure['num_pictures']:,}"]
+        [section["title"], _linked(measure), *_cells(measure), measure["better"], f"{measure['num_pictures']:,}"]
         for section in results["sections"]
         for measure in section["measures"]
     ]
     names = [network["name"] for network in results["networks"]]
     header = ["on", "measure", *names, *_difference_heads(results), "better", "pictures"]
-    note = (
-        f"In brackets: the {100 * results['level']:.0f} % interval (bootstrap, {results['resamples']:,} resamples of the "
-        "pictures, each with all its variants). All networks saw the same pictures, and differences are paired: if the interval "
-        "of a difference does not hold 0, the networks differ. Click a measure for its definition."
-    )
-    return "\n".join(["## Summary", "", *_table(header, rows), "", note])
+    note = f"{_in_brackets(results)} Click a measure for its definition."
+    return "\n".join(["## Summary", "", *verdicts(results), "", *_table(header, rows), "", note])
 
 
 def _difference_heads(results: dict[str, Any]) -> list[str]:
@@ -98,16 +153,12 @@ def _cells(measure: dict[str, Any]) -> list[str]:
     return [*(_number(each, measure["unit"]) for each in measure["values"]), *differences]
 
 
-def _arrow(measure: dict[str, Any]) -> str:
-    return measure["better"] or ""
-
-
 def _number(number: dict[str, Any], unit: str, sign: str = "") -> str:
     if number["value"] is None:
         return "not defined"
     digits = ".1f" if unit == "%" else ".2f"
     text = f"{number['value']:{sign}{digits}}"
-    if number["interval"] is not None:
+    if number["interval"] is not None and number["interval"] != [number["value"]] * 2:
         low, high = (f"{end:{sign}{digits}}" for end in number["interval"])
         text += f" [{low}, {high}]"
     return text

@@ -90,7 +90,7 @@ class RobustnessConfig:
       attack: how FGSM and PGD attack.
       seed: of all draws.
       num_processes: that generate or decode pictures; 0: one for each core.
-      batch_size: pictures of one replica's batch.
+      eval_batch_size: pictures of one replica's batch.
       command: the command line to show on the page.
     """
 
@@ -105,7 +105,7 @@ class RobustnessConfig:
     attack: AttackConfig = AttackConfig()
     seed: int = 0
     num_processes: int = 0
-    batch_size: int = 8
+    eval_batch_size: int = 8
     use_averages: bool = True
     device: DeviceConfig = DeviceConfig()
     command: str = ""

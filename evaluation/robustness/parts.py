@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Optional, Protocol
 
 import numpy as np
 
 from evaluation import scores as accuracy_scores
 from evaluation.robustness.alexnet import SEVERITIES
-from evaluation.robustness.config import AttackConfig, RobustnessConfig
+from evaluation.robustness.config import OWN, AttackConfig, RobustnessConfig
 from evaluation.robustness.corruptions import CORRUPTIONS
 from evaluation.robustness.networks import AnsweringNetwork
 from evaluation.robustness.own_pictures import Labeled, corrupted, frame_counts, perturbed
@@ -33,6 +33,9 @@ class Part(Protocol):
       shown_each: V, how many pictures a network sees for one of these.
       settings: what the outcomes follow from, beside the network, as JSON-able values.
       attacks: whether it needs the networks' gradients.
+      sized: whether networks that see pictures at other sizes are shown other pictures.
+      published: how many pictures the published set has; None if it is none.
+      side: pixels of a side of its pictures, if all have the same.
     """
 
     name: str
@@ -40,9 +43,12 @@ class Part(Protocol):
     shown_each: int
     settings: dict[str, Any]
     attacks: bool
+    sized: bool
+    published: Optional[int]
+    side: Optional[int]
 
-    def shown(self, positions: Sequence[int]) -> Iterator[Labeled]:
-        """The pictures at these positions, in order, each with its V variants."""
+    def shown(self, positions: Sequence[int], size: int) -> Iterator[Labeled]:
+        """The pictures at these positions, in order, each with its V variants; `size` is that of the network."""
 
     def answers(
         self, network: AnsweringNetwork, images: np.ndarray, labels: np.ndarray, positions: np.ndarray
@@ -56,7 +62,9 @@ class Part(Protocol):
 class _OwnPart:
     """A part on the task's own test pictures."""
 
-    attacks = False
+    attacks = sized = False
+    published: Optional[int] = None
+    side: Optional[int] = None
 
     def __init__(self, name: str, config: RobustnessConfig, split: TestSplit, small: bool, shown_each: int):
         assert config.data is not None
@@ -83,7 +91,7 @@ class _GeneratedCorruptions(_OwnPart):
     def __init__(self, config: RobustnessConfig, split: TestSplit, small: bool):
         super().__init__("generated-c", config, split, small, 1 + len(CORRUPTIONS) * len(SEVERITIES))
 
-    def shown(self, positions: Sequence[int]) -> Iterator[Labeled]:
+    def shown(self, positions: Sequence[int], size: int) -> Iterator[Labeled]:
         pictures = self._split.pictures(positions, self._config.image_size, self._small)
         with Workers(functools.partial(corrupted, seed=self._config.seed), self._config.num_processes) as workers:
             yield from workers.map(pictures)
@@ -100,10 +108,10 @@ class _GeneratedPerturbations(_OwnPart):
         self._frames = frame_counts(config.image_size)
         super().__init__("generated-p", config, split, small, sum(self._frames.values()))
 
-    def shown(self, positions: Sequence[int]) -> Iterator[Labeled]:
-        size = self._config.image_size
-        pictures = self._split.pictures(positions, size if self._small else round(size * WIDER), self._small)
-        make = functools.partial(perturbed, seed=self._config.seed, size=size)
+    def shown(self, positions: Sequence[int], size: int) -> Iterator[Labeled]:
+        side = self._config.image_size
+        pictures = self._split.pictures(positions, side if self._small else round(side * WIDER), self._small)
+        make = functools.partial(perturbed, seed=self._config.seed, size=side)
         with Workers(make, self._config.num_processes) as workers:
             yield from workers.map(pictures)
 
@@ -135,7 +143,7 @@ class _Attacked(_OwnPart):
         super().__init__(how, config, split, small, 1)
         self.settings["attack"] = attack_settings(how, config.attack)
 
-    def shown(self, positions: Sequence[int]) -> Iterator[Labeled]:
+    def shown(self, positions: Sequence[int], size: int) -> Iterator[Labeled]:
         return self._split.pictures(positions, self._config.image_size, self._small)
 
     def answers(
@@ -162,14 +170,14 @@ def attack_settings(how: str, attack: AttackConfig) -> dict[str, Any]:
     return settings
 
 
-def parts_of(config: RobustnessConfig) -> list[Part]:
-    """The parts that were asked for, in the order of the page.
+def own_parts(config: RobustnessConfig) -> list[Part]:
+    """The parts on the task's own test pictures that were asked for.
 
     Raises:
       UserError: the split has no picture.
     """
     parts: list[Part] = []
-    if config.data is not None:
+    if config.data is not None and set(config.measures) & set(OWN):
         split, small = TestSplit(config.data), config.networks[0].model.small_image_model
         if "generated" in config.measures:
             parts += [_GeneratedCorruptions(config, split, small), _GeneratedPerturbations(config, split, small)]

@@ -10,27 +10,28 @@ from typing import Any, Optional
 import numpy as np
 
 from data.fast import Fast
-from data.streams.reading import count_up_to
+from evaluation.robustness.alexnet import SEVERITIES
 from evaluation.robustness.config import RobustnessConfig
+from evaluation.robustness.corruptions import CORRUPTIONS
 from evaluation.robustness.networks import AnsweringNetwork
 from evaluation.robustness.outcomes import FLAG, Outcomes, Shard, shards_of
 from evaluation.robustness.own_pictures import Labeled
-from evaluation.robustness.parts import Part, parts_of
-from evaluation.robustness.results import Measured, collect
-from evaluation.run import split_files
+from evaluation.robustness.parts import Part, own_parts
+from evaluation.robustness.published import published_parts
+from evaluation.robustness.results import collect
+from evaluation.robustness.sections import Measured
 from reporting import robustness as page
 from runtime import devices
 from runtime.files import write_faults, write_text
 from runtime.progress import Progress, progress
-
-RESULTS_FILE = "robustness.json"
+from runtime.work_dir import ROBUSTNESS_FILE
 
 
 def run(config: RobustnessConfig, fast: Fast = Fast()) -> Optional[dict[str, Any]]:
     """`robustness` in a process that does nothing else."""
     for network in config.networks:
         size = network.image_size
-        fast.before_inference(network.model, [config.batch_size, size, size, 3])
+        fast.before_inference(network.model, [config.eval_batch_size, size, size, 3])
     return measure(config, fast)
 
 
@@ -45,7 +46,7 @@ def measure(config: RobustnessConfig, fast: Fast = Fast()) -> Optional[dict[str,
     Raises:
       UserError: no such checkpoint or picture, another network's checkpoint, a record or picture that cannot be read.
     """
-    parts = parts_of(config)
+    parts = [*own_parts(config), *published_parts(config)]
     networks = _networks(config, parts, fast)
     work = [_Work(part, config, networks) for part in parts]
     for each in work:
@@ -53,20 +54,20 @@ def measure(config: RobustnessConfig, fast: Fast = Fast()) -> Optional[dict[str,
     if not all(each.is_complete() for each in work):
         print(f"{config.title}: done; other processes are still at work, and the last of them writes the page")
         return None
-    results = collect(config, [each.measured() for each in work])
-    _write(config, results)
+    print(f"{config.title}: intervals and plots")
+    results = collect(config, {each.part.name: each.measured() for each in work})
+    _write(config, results, strip_of(config, parts))
     return results
 
 
 def _networks(config: RobustnessConfig, parts: Sequence[Part], fast: Fast) -> list[AnsweringNetwork]:
     strategy = devices.make_strategy(config.device, local=True)
     answers = sum(part.num_pictures // config.every * part.shown_each for part in parts)
-    files = split_files(config.data) if config.data else []
     with strategy.scope():
-        ops = fast.inference(lambda enough: max(min(answers, enough), count_up_to(enough, files)))
+        ops = fast.inference(lambda enough: min(answers, enough))
     attack = config.attack if any(part.attacks for part in parts) else None
     return [
-        AnsweringNetwork(network, strategy, config.device, ops, config.batch_size, config.use_averages, attack)
+        AnsweringNetwork(network, strategy, config.device, ops, config.eval_batch_size, config.use_averages, attack)
         for network in config.networks
     ]
 
@@ -75,7 +76,7 @@ class _Work:
     """One part of the suite, and how far it is done."""
 
     def __init__(self, part: Part, config: RobustnessConfig, networks: Sequence[AnsweringNetwork]):
-        self._part, self._config, self._networks = part, config, networks
+        self.part, self._config, self._networks = part, config, networks
         self._outcomes = Outcomes(config.output_dir, part.name, part.settings)
         self._keys = [f"{network.identity}-{network.network.image_size}" for network in networks]
         if not config.use_averages:
@@ -97,44 +98,58 @@ class _Work:
         }
         pending = [shard for shard in mine if missing[shard]]
         if not pending:
-            print(f"{self._config.title}: {self._part.name}: done before")
+            print(f"{self._config.title}: {self.part.name}: done before")
             return
-        each = self._part.shown_each
-        total, done = (each * sum(len(shard.positions) for shard in shards) for shards in (mine, mine))
-        done -= each * sum(len(shard.positions) for shard in pending)
-        with progress(f"{self._config.title}: {self._part.name}", total, "pictures", initial=done) as bar:
+        done = sum(self._answers(shard, len(self._keys) - len(missing[shard])) for shard in mine)
+        total = sum(self._answers(shard, len(self._keys)) for shard in mine)
+        with progress(f"{self._config.title}: {self.part.name}", total, "answers", initial=done) as bar:
             for asked in sorted(set(missing.values()) - {()}):
-                self._answer([shard for shard in pending if missing[shard] == asked], asked, bar)
+                shards = [shard for shard in pending if missing[shard] == asked]
+                for together in self._shown_together(asked):
+                    self._answer(shards, together, bar)
+
+    def _answers(self, shard: Shard, networks: int) -> int:
+        """Answers of so many networks to a shard."""
+        return networks * len(shard.positions) * self.part.shown_each
+
+    def _shown_together(self, asked: Sequence[int]) -> list[list[int]]:
+        """The networks, those together that are shown the same pictures."""
+        if not self.part.sized:
+            return [list(asked)]
+        sizes = [self._networks[index].network.image_size for index in asked]
+        return [[index for index, own in zip(asked, sizes) if own == size] for size in dict.fromkeys(sizes)]
 
     def _answer(self, shards: Sequence[Shard], asked: Sequence[int], bar: Progress) -> None:
         """Shows the pictures of these shards to the networks `asked`, and writes what is kept, shard by shard."""
         positions = [position for shard in shards for position in shard.positions]
         networks = [self._networks[index] for index in asked]
-        answered = _answered(self._part, positions, networks, bar)
+        answered = _answered(self.part, positions, networks)
         for shard in shards:
-            kept = [next(answered) for _ in shard.positions]
+            kept = []
+            for _ in shard.positions:
+                kept.append(next(answered))
+                bar.update(self.part.shown_each * len(asked))
             for number, index in enumerate(asked):
                 self._outcomes.write(self._keys[index], shard, [each[number] for each in kept])
 
     def measured(self) -> Measured:
         """What all networks answered."""
         positions = [position for shard in self._shards for position in shard.positions]
-        return Measured(self._part, len(positions), [self._outcomes.read(key, self._shards) for key in self._keys])
+        return Measured(self.part, len(positions), [self._outcomes.read(key, self._shards) for key in self._keys])
 
 
 def _answered(
-    part: Part, positions: Sequence[int], networks: Sequence[AnsweringNetwork], bar: Progress
+    part: Part, positions: Sequence[int], networks: Sequence[AnsweringNetwork]
 ) -> Iterator[list[dict[str, np.ndarray]]]:
     """For each picture in turn what is kept of every network's answers."""
     batch = min(network.batch_size for network in networks)
     waiting: list[Labeled] = []
     answers: list[list[Any]] = [[] for _ in networks]  # of each network, a row for each picture shown
-    for images, labels, numbers, finished in _batches(part.shown(positions), batch):
+    for images, labels, numbers, finished in _batches(part.shown(positions, networks[0].network.image_size), batch):
         waiting += finished
         for rows, network in zip(answers, networks):
             found = part.answers(network, images, labels, numbers)
             rows += [{name: values[row] for name, values in found.items()} for row in range(len(images))]
-        bar.update(len(images))
         while waiting and len(answers[0]) >= part.shown_each:
             picture = waiting.pop(0)
             yield [part.kept(_first(rows, part.shown_each), picture.label) for rows in answers]
@@ -167,11 +182,21 @@ def _batches(
         yield one()
 
 
-def _write(config: RobustnessConfig, results: dict[str, Any]) -> None:
-    if devices.place_in_cluster().count == 1 or results:
-        path = os.path.join(config.output_dir, RESULTS_FILE)
-        with write_faults(path, FLAG):
-            write_text(path, json.dumps(results, indent=1, sort_keys=True) + "\n")
-            written = page.write(config.output_dir, results)
-        print(page.table(results))
-        print(f"page: {written}")
+def strip_of(config: RobustnessConfig, parts: Sequence[Part]) -> Optional[dict[str, np.ndarray]]:
+    """{corruption: uint8 [5, S, S, 3]} of the first picture, and the clean one under "", uint8 [1, S, S, 3]; None if no
+    corruptions were generated."""
+    for part in parts:
+        if part.name == "generated-c":
+            images = next(iter(part.shown([0], config.image_size))).images
+            rows = images[1:].reshape(len(CORRUPTIONS), len(SEVERITIES), *images.shape[1:])
+            return {"": images[:1], **dict(zip(CORRUPTIONS, rows))}
+    return None
+
+
+def _write(config: RobustnessConfig, results: dict[str, Any], strip: Optional[dict[str, np.ndarray]]) -> None:
+    path = os.path.join(config.output_dir, ROBUSTNESS_FILE)
+    with write_faults(path, FLAG):
+        written = page.write(config.output_dir, results, strip)
+        write_text(path, json.dumps(results, indent=1, sort_keys=True) + "\n")  # last: the mark that the page is whole
+    print(page.table(results))
+    print(f"page: {written}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any, Optional
 
 from absl.flags import FlagValues
 
@@ -15,7 +16,9 @@ from flags.build.evaluation import eval_split, split_config
 from flags.build.parts import device_config
 from flags.folders import needed
 from flags.network import network_of, task_of
+from pseudo_label.config import RoundConfig
 from runtime.errors import UserError
+from training.config import TrainConfig
 
 
 def robustness_config(values: FlagValues, command: str = "") -> RobustnessConfig:
@@ -31,24 +34,73 @@ def robustness_config(values: FlagValues, command: str = "") -> RobustnessConfig
     named = tuple(
         Network(name, path, *network) for name, path, network in zip(names_of(checkpoints), checkpoints, networks)
     )
-    data = split_config(values, tasks[0], _split(values, tasks[0])) if set(chosen) & set(OWN) else None
+    data = (
+        split_config(values, tasks[0], _split(values, tasks[0]))
+        if set(chosen) & {*OWN, "o"} or values.data_dir
+        else None
+    )
     return RobustnessConfig(
         title="robustness",
         networks=named,
-        measures=chosen,
         output_dir=needed(values, "output_dir", "the folder of the page"),
         data=data,
         image_size=named[0].image_size,
-        robustness_dir=values.robustness_dir or "",
-        every=values.every,
-        attack=attack_config(values),
-        seed=values.seed,
-        num_processes=values.num_processes,
-        batch_size=values.eval_batch_size,
-        use_averages=values.use_averages,
-        device=device_config(values),
         command=command,
+        **_common(values, chosen),
     )
+
+
+def rounds_robustness(
+    values: FlagValues, teacher: TrainConfig, rounds: Sequence[RoundConfig], output_dir: str
+) -> Optional[RobustnessConfig]:
+    """For the last stage of `--mode=iterate`: the teacher and the outcome of every round; None if it is not asked for.
+
+    Raises:
+      UserError: flags that do not fit together, data without a test split.
+    """
+    if not values.robustness:
+        return None
+    chosen, names = measures(values), ["teacher"]
+    for number, this in enumerate(rounds, start=1):
+        names.append(f"student {number}" if this.finetune is None else f"student {number} finetuned")
+    trainings = [teacher, *(this.outcome for this in rounds)]
+    if set(chosen) & {*OWN, "o"} and teacher.evaluation is None:
+        raise UserError(_without_test_split(teacher.data.task))
+    return RobustnessConfig(
+        title="robustness",
+        networks=tuple(
+            Network(name, training.model_dir, training.model, training.data.image_size)
+            for name, training in zip(names, trainings)
+        ),
+        output_dir=output_dir,
+        data=teacher.evaluation,
+        image_size=teacher.data.image_size,
+        **_common(values, chosen),
+    )
+
+
+def _common(values: FlagValues, chosen: tuple[str, ...]) -> dict[str, Any]:
+    """What both modes have in common."""
+    return {
+        "measures": chosen,
+        "robustness_dir": _robustness_dir(values, chosen),
+        "every": values.every,
+        "attack": attack_config(values),
+        "seed": values.seed,
+        "num_processes": values.num_processes,
+        "eval_batch_size": values.eval_batch_size,
+        "use_averages": values.use_averages,
+        "device": device_config(values),
+    }
+
+
+def _robustness_dir(values: FlagValues, chosen: tuple[str, ...]) -> str:
+    published = [name for name in chosen if name in PUBLISHED]
+    if published and not values.robustness_dir:
+        raise UserError(
+            f"--robustness_dir is missing: --robustness={','.join(published)} needs it, the folder of the published sets"
+        )
+    return values.robustness_dir or ""
 
 
 def measures(values: FlagValues) -> tuple[str, ...]:
@@ -101,11 +153,16 @@ def _network(values: FlagValues, path: str) -> tuple[tuple[ModelConfig, int], Ta
 def _split(values: FlagValues, task: Task) -> str:
     split = eval_split(values, task)
     if not split:
-        raise UserError(
-            f"--robustness: the data of --task_name={task.name} have no test split; prepare them with test images, or ask for "
-            f"published sets alone ({', '.join(PUBLISHED)})"
-        )
+        raise UserError(_without_test_split(task))
     return split
+
+
+def _without_test_split(task: Task) -> str:
+    published = ", ".join(name for name in PUBLISHED if name != "o")
+    return (
+        f"--robustness: the data of --task_name={task.name} have no test split; prepare them with test images, or ask for "
+        f"published sets alone ({published})"
+    )
 
 
 def _check_same_task(
