@@ -6,6 +6,7 @@ Names and defaults marked [release] are the release's (docs/release.md, section 
 
 from __future__ import annotations
 
+from data.prepare.config import UNLABELED_CLASSES
 from data.tasks import FITS
 from flags.kinds import Flag, Scope, choice, folder, folders, number, path, paths, switch, text, texts, whole
 
@@ -415,6 +416,19 @@ DATA = (
         PREPARE,
         "Of the digits: how many training images keep their label, the same number of every class; the rest is unlabeled. "
         "[ours]",
+    ),
+    whole(
+        "known_classes",
+        10,
+        PREPARE,
+        "Of the digits: only the first so many classes are labeled and tested. Images of the others are out of domain. [ours]",
+    ),
+    choice(
+        "unlabeled_classes",
+        "all",
+        UNLABELED_CLASSES,
+        PREPARE,
+        "Of the digits: the unlabeled images are those of all classes, of the known ones, or of the unknown ones. [ours]",
     ),
     switch(
         "flip",

@@ -58,9 +58,7 @@ class Round(NamedTuple):
     finetune: Optional[Changes]
 
 
-def iterate_config(
-    values: FlagValues, command: str = "", students: Optional[Sequence[Round]] = None
-) -> IterateConfig:
+def iterate_config(values: FlagValues, command: str = "", students: Optional[Sequence[Round]] = None) -> IterateConfig:
     """For `--mode=iterate`.
 
     Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 from scipy import stats
@@ -102,12 +102,11 @@ def _arm(name: str, seeds: Sequence[int], kept: Kept) -> ArmScore:
 
 
 def _contrast(contrast: Contrast, seeds: Sequence[int], kept: Kept) -> ContrastScore:
-    pairs: dict[int, tuple[Result, Result]] = {}
+    pairs: dict[int, tuple[Any, Any]] = {}
     for seed in seeds:
-        first, second = kept.get((contrast.better, seed)), kept.get((contrast.worse, seed))
+        first, second = (kept.get((name, seed)) for name in (contrast.better, contrast.worse))
         if first and second and first.correct is not None and second.correct is not None:
-            if len(first.correct) == len(second.correct):
-                pairs[seed] = first, second
+            pairs[seed] = first, second
     if not pairs:
         nothing = Interval(math.nan, math.nan)
         return ContrastScore(
@@ -121,9 +120,7 @@ def _contrast(contrast: Contrast, seeds: Sequence[int], kept: Kept) -> ContrastS
     gain = float(gains.mean())
     verdict = _verdict(over_seeds, over_pictures)
     would = _would_decide(gains, over_pictures, len(differences[0])) if verdict == UNDECIDED else ""
-    return ContrastScore(
-        contrast.better, contrast.worse, tuple(pairs), gain, over_seeds, over_pictures, verdict, would
-    )
+    return ContrastScore(contrast.better, contrast.worse, tuple(pairs), gain, over_seeds, over_pictures, verdict, would)
 
 
 def _t_interval(gains: np.ndarray) -> Interval:

@@ -115,7 +115,9 @@ def _parsed(path: str) -> dict[str, Any]:
         try:
             import tomli as tomllib  # type: ignore[import-not-found, no-redef, unused-ignore]
         except ImportError as error:
-            raise UserError("--study: Python below 3.11 needs the package tomli to read it: pip install tomli") from error
+            raise UserError(
+                "--study: Python below 3.11 needs the package tomli to read it: pip install tomli"
+            ) from error
     with open(path, "rb") as file:
         try:
             return tomllib.load(file)

@@ -97,4 +97,3 @@ def _points(share: float, sign: str = "+") -> str:
 
 def _range(interval: Interval) -> str:
     return "one seed" if math.isnan(interval.low) else f"{_points(interval.low)} to {_points(interval.high)}"
-

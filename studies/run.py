@@ -1,10 +1,10 @@
 """`--mode=study`: trains every arm with every seed, keeps each result, and writes each study's answer.
 
-    WORK_DIR/
-      seedN/STUDY/ARM/     the work_dir of one arm's run; a stage that another arm has run with the same settings is linked
-      results/             one small file for each arm and seed: what has one is not trained again (--results_dir)
-      STUDY/               study.md, study.json, the plot
-      logs/                with --parallel, what each process prints
+WORK_DIR/
+  seedN/STUDY/ARM/     the work_dir of one arm's run; a stage that another arm has run with the same settings is linked
+  results/             one small file for each arm and seed: what has one is not trained again (--results_dir)
+  STUDY/               study.md, study.json, the plot
+  logs/                with --parallel, what each process prints
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ def _without_result(planned: Sequence[Run], folder: str) -> list[Run]:
 def _one_after_another(to_do: Sequence[Run], folder: str) -> None:
     began = time.monotonic()
     for number, each in enumerate(to_do, start=1):
-        print(f"[{number}/{len(to_do)}] {each.study}, {each.arm}, seed {each.seed}{_time_left(began, number - 1, len(to_do))}")
+        print(
+            f"[{number}/{len(to_do)}] {each.study}, {each.arm}, seed {each.seed}{_time_left(began, number - 1, len(to_do))}"
+        )
         started = time.monotonic()
         try:
             correct, labels = _answers(each)
@@ -171,7 +173,9 @@ def _depends(so_far: Sequence[Stage], work_dir: str) -> str:
 
 def _output(stage: Stage) -> str:
     """The folder that a stage writes."""
-    return next(getattr(stage.config, name) for name in ("model_dir", "output_dir", "data_dir") if hasattr(stage.config, name))
+    return next(
+        getattr(stage.config, name) for name in ("model_dir", "output_dir", "data_dir") if hasattr(stage.config, name)
+    )
 
 
 def _shared_path(work_dir: str) -> str:
