@@ -29,17 +29,18 @@ def write(folder: str, study: Study, seeds: Sequence[int], kept: Kept) -> Answer
     return found
 
 
-def page(found: Answer) -> str:
-    """The page as Markdown."""
+def page(found: Answer, plot: str = PLOT_FILE, level: int = 1) -> str:
+    """The page as Markdown, with the plot's path and the level of its heading."""
     study = found.study
     lines = [
-        f"# {study.name}: {study.question}",
+        f"{'#' * level} {study.name}" + ("" if level > 1 else f": {study.question}"),
+        *([] if level == 1 else ["", study.question]),
         "",
         f"The paper ({study.source}): {study.claim}",
         "",
-        f"**{_sentence(found.contrasts[0])}**",
+        f"**{sentence(found.contrasts[0])}**",
         "",
-        f"![Accuracy of each arm, a dot for each seed]({PLOT_FILE})",
+        f"![Accuracy of each arm, a dot for each seed]({plot})",
         "",
         "| arm | differs in | mean % | sd | " + " | ".join(f"seed {seed}" for seed in found.seeds) + " |",
         "|---|---|---|---|" + "---|" * len(found.seeds),
@@ -74,10 +75,11 @@ def page(found: Answer) -> str:
 
 def in_words(found: Answer) -> str:
     """The answer in a line."""
-    return f"{found.study.name}: {_sentence(found.contrasts[0])}"
+    return f"{found.study.name}: {sentence(found.contrasts[0])}"
 
 
-def _sentence(each: ContrastScore) -> str:
+def sentence(each: ContrastScore) -> str:
+    """A contrast's verdict with its numbers."""
     if math.isnan(each.gain):
         return f"{each.verdict}: {each.would_decide}"
     more = f"; {each.would_decide} would decide it" if each.would_decide else ""

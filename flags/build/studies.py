@@ -37,6 +37,13 @@ class ArmConfig(NamedTuple):
     key: dict[str, Any]
 
 
+def flags_of(*arguments: str) -> FlagValues:
+    """The flags of a command line, apart from those of this process."""
+    values = command_line.define(FlagValues())
+    values(["", *command_line.expanded(arguments)])
+    return values
+
+
 def arm_config(
     values: FlagValues,
     seed: int,
