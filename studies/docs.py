@@ -22,10 +22,11 @@ SEEDS = range(5)
 PAGE, PLOTS = "docs/studies.md", "docs/studies"
 HEAD = """# The paper's studies, run here
 
-What matters in self-training with noise? Section 4 of the paper and its appendix make ten claims; each is a study here, and one of
+What matters in self-training with noise? Section 4 of the paper and its appendix make ten claims. Each is a study here, and one of
 ours is about the threshold. A study trains some arms, which differ in one thing, with several seeds. The base is the run of
-`flags/presets/digits.flags`: 40 labeled digits, some 1,257 unlabeled ones, 500 for testing. No arm was tuned: base, arms, contrasts
-and seeds were written down before the first run. Small digits are not ImageNet: a claim that fails here may hold there.
+`flags/presets/digits.flags`: 40 labeled digits, some 1,257 unlabeled ones, 500 for testing. No arm was tuned: base, arms,
+contrasts and seeds were written down before the first run. Noise, iteration, unlabeled and labels may get more seeds until a
+difference of 2 points is decided, up to ten. Small digits are not ImageNet: a claim that fails here may hold there.
 
 ```
 make studies          # trains what has no result yet in studies/results/digits (some hours on 2 CPU cores); may be stopped
@@ -34,15 +35,17 @@ python main.py --flagfile=studies/digits.flags --study=noise --seeds=0,1,2 --wor
 python main.py --mode=study --study=my_study.toml --flagfile=MY_RUN.flags --work_dir=RUN       # your own, on your task
 ```
 
-The flags beside `--study` describe the run that the arms change, as for `--mode=iterate`. A study of your own is a file like those
-in `studies/paper/`; the head of `studies/definition.py` says what may stand in it. What arms share (teacher, predictions, balanced
-records) is made once. Each arm and seed leaves a small file with the answer to each test picture: what has one is not trained again.
+The flags beside `--study` describe the run that the arms change, as for `--mode=iterate`. A study of your own is a file like
+those in `studies/paper/`; the head of `studies/definition.py` says what may stand in it. What arms share (teacher, predictions,
+balanced records) is made once. Each arm and seed leaves a small file with the answer to each test picture. What has one is not
+trained again.
 
 A verdict needs two intervals of 95 % that leave out zero: over seeds (paired t test) and over test pictures (paired bootstrap).
 """
 
 
 def main() -> None:
+    """Writes the page and its plots."""
     values = flags_of(f"--flagfile={BASE}", "--work_dir=runs/studies")
     answers = [(name, _answer(name, values, SEEDS)) for name in names()]
     lines = [HEAD, "| study | the paper says | here | |", "|---|---|---|---|"]
