@@ -32,10 +32,11 @@ MODES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "robustness": (lambda flags: build.robustness_config(flags, _command()), "evaluation.robustness.run", "run"),
     "convert": (build.convert_config, "checkpoints.convert", "convert"),
     "export": (build.export_config, "checkpoints.export", "export"),
+    "study": (lambda flags: flags, "studies.run", "run"),
 }
 
 
-RUN_A_NETWORK = ("train", "eval", "train_and_eval", "predict", "iterate", "classify", "robustness")
+RUN_A_NETWORK = ("train", "eval", "train_and_eval", "predict", "iterate", "classify", "robustness", "study")
 
 
 def main(argv: list[str]) -> int:

@@ -6,11 +6,13 @@ Names and defaults marked [release] are the release's (docs/release.md, section 
 
 from __future__ import annotations
 
+from data.prepare.config import UNLABELED_CLASSES
 from data.tasks import FITS
 from flags.kinds import Flag, Scope, choice, folder, folders, number, path, paths, switch, text, texts, whole
 
 MODES = (
     "prepare", "train", "eval", "train_and_eval", "predict", "balance", "iterate", "classify", "robustness", "convert", "export",
+    "study",
 )  # fmt: skip
 
 # Flags of the release without meaning here: accepted, and one line says so. (gcp_project is a case of its own.)
@@ -33,7 +35,7 @@ MIN_TEMPERATURE = 1e-30  # divided by less, logits are too large for a float32
 
 PREPARE, STUDENT, EVAL, PREDICT, BALANCE = Scope.PREPARE, Scope.STUDENT, Scope.EVAL, Scope.PREDICT, Scope.BALANCE
 CLASSIFY, CONVERT, EXPORT, ITERATE = Scope.CLASSIFY, Scope.CONVERT, Scope.EXPORT, Scope.ITERATE
-ROBUSTNESS = Scope.ROBUSTNESS
+ROBUSTNESS, STUDY = Scope.ROBUSTNESS, Scope.STUDY
 RUN, DECIDED, NOWHERE = Scope.RUN, Scope.DECIDED, Scope(0)
 # A finetuning trains the student's network from the student's weights: what makes a network of its own is not its to say.
 ITS_OWN = Scope.TEACHER | STUDENT
@@ -421,6 +423,19 @@ DATA = (
         "Of the digits: how many training images keep their label, the same number of every class; the rest is unlabeled. "
         "[ours]",
     ),
+    whole(
+        "known_classes",
+        10,
+        PREPARE,
+        "Of the digits: only the first so many classes are labeled and tested. Images of the others are out of domain. [ours]",
+    ),
+    choice(
+        "unlabeled_classes",
+        "all",
+        UNLABELED_CLASSES,
+        PREPARE,
+        "Of the digits: the unlabeled images are those of all classes, of the known ones, or of the unknown ones. [ours]",
+    ),
     switch(
         "flip",
         True,
@@ -504,7 +519,7 @@ PREDICTION = (
 )
 
 ROBUST = (
-    texts(
+    paths(
         "checkpoints",
         ROBUSTNESS,
         "A network to measure: a checkpoint prefix or a model_dir; repeat the flag for several, the teacher first. [ours]",
@@ -627,6 +642,25 @@ WITHOUT_MEANING = (
     whole("total_label_replicas", -1, NOWHERE, _BECAUSE["total_label_replicas"], -1),
 )
 
+STUDIES = (
+    texts(
+        "study",
+        STUDY,
+        "A study of the paper (noise, iteration, teacher, unlabeled, labels, student, balance, joint, ratio, start, threshold), "
+        "all, or a .toml file of your own (docs/studies.md); may be repeated. The other flags describe the run that its arms "
+        "change, as for --mode=iterate. [ours]",
+    ),
+    text("seeds", "0,1,2,3,4", STUDY, "Every arm is trained with each of these values of --seed. [ours]"),
+    whole("parallel", 1, STUDY, "Processes that share the seeds. [ours]"),
+    folder(
+        "results_dir",
+        None,
+        STUDY,
+        "Where the result of each arm and seed is kept, a small file; what has one is not trained again, on whatever machine. "
+        "Default: results/ in --work_dir. [ours]",
+    ),
+)
+
 GROUPS: dict[str, tuple[Flag, ...]] = {
     "What to do": WHAT_TO_DO,
     "Folders": FOLDERS,
@@ -639,6 +673,7 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
     "Robustness": ROBUST,
     "Prediction and export": PREDICTION,
     "Filter and balance": BALANCING,
+    "Studies": STUDIES,
     "Devices, logs and checkpoints": DEVICES,
     "Of the release, without meaning here": WITHOUT_MEANING,
 }

@@ -34,6 +34,7 @@ class Scope(enum.Flag):
     CONVERT = enum.auto()
     EXPORT = enum.auto()
     ITERATE = enum.auto()
+    STUDY = enum.auto()
     RUN = enum.auto()
     DECIDED = enum.auto()
 

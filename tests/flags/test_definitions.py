@@ -124,6 +124,8 @@ OURS: dict[str, Any] = {
     "input_files": [],
     "output_csv": None,
     "num_labeled": 40,
+    "known_classes": 10,
+    "unlabeled_classes": "all",
     "flip": True,
     "fit": "crop",
     "eval_split": None,
@@ -134,6 +136,10 @@ OURS: dict[str, Any] = {
     "remat": False,
     "profile_steps": None,
     "store_top_k": 0,
+    "study": [],
+    "seeds": "0,1,2,3,4",
+    "parallel": 1,
+    "results_dir": None,
 }
 
 
@@ -287,7 +293,7 @@ def test_a_mode_reads_the_flags_whose_scope_names_it(mode, tmp_path):
     assert read | {"mode"} == {name for name, scope in SCOPES.items() if scope & place}
 
 
-ONE_FOLDER = ("data_dir", "model_dir", "work_dir", "output_dir", "info_dir", "source_dir")
+ONE_FOLDER = ("data_dir", "model_dir", "work_dir", "output_dir", "info_dir", "source_dir", "results_dir")
 FOLDERS = ("label_data_dir", "unlabel_data_dir", "input_dir", "prediction_dir")
 PATHS = ("init_model_path", "teacher_model_path", "predict_ckpt_path", "output_csv")
 
