@@ -69,7 +69,8 @@ def test_a_file_that_deviates_exits_1(tmp_path: Path, capsys: pytest.CaptureFixt
         (
             "other.json",
             b'{"a": 1}',
-            "of no known kind: expected variables, learning rates, images, corruptions, robustness scores or a trajectory",
+            "of no known kind: expected variables, learning rates, images, corruptions, attacks, robustness scores or a "
+            "trajectory",
         ),
         ("rates.json", b'[{"steps": [1], "learning_rate": [1]}]', "is no whole learning_rate file: KeyError: 'flags'"),
     ],
