@@ -129,6 +129,7 @@ def test_a_run_s_checkpoint_stands_for_its_run(tmp_path: Path) -> None:
         ({"flip_tables": []}, "robustness_metrics"),
         ({"input/32/0": 0, "contrast/32/1/0": 0}, "corruptions"),
         ({"input/32/0": 0, "p/rotate/32/frames": 0}, "corruptions"),
+        ({"image": 0, "label": 0, "ema/clean/gradient": 0}, "attacks"),
         ({"efficientnet-b0": {"params": 1, "variables": []}}, "variables"),
         ([{"flags": {}, "steps": [], "learning_rate": []}], "learning_rate"),
         ([], None),
