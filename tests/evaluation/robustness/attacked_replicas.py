@@ -1,4 +1,4 @@
-"""Attacks under MirroredStrategy, the processor as two devices, compared with one device; `python -m` this fails if they differ."""
+"""Attacks under MirroredStrategy on the processor as two devices, and on one: `python -m` this fails if they differ."""
 
 from __future__ import annotations
 
