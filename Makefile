@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/ready
 WORK_DIR ?= runs/digits
 
-.PHONY: demo test test-more fuzz bench seeds lint format
+.PHONY: demo test test-more fuzz bench seeds studies studies-page lint format
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -28,6 +28,15 @@ bench: $(READY)
 
 seeds: $(READY)
 	$(BIN)/python -m benchmarks.seeds
+
+# Trains what has no result yet; may be stopped at any moment. SEEDS=0,1 for these alone, STUDY=noise for one.
+STUDY ?= all
+SEEDS ?= 0,1,2,3,4
+studies: $(READY)
+	$(BIN)/python main.py --flagfile=studies/digits.flags --study=$(STUDY) --seeds=$(SEEDS) --work_dir=runs/studies --results_dir=studies/results/digits
+
+studies-page: $(READY)
+	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m studies.docs
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -31,10 +31,11 @@ MODES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "classify": (build.classify_config, "evaluation.classify.run", "classify"),
     "convert": (build.convert_config, "checkpoints.convert", "convert"),
     "export": (build.export_config, "checkpoints.export", "export"),
+    "study": (lambda flags: flags, "studies.run", "run"),
 }
 
 
-RUN_A_NETWORK = ("train", "eval", "train_and_eval", "predict", "iterate", "classify")
+RUN_A_NETWORK = ("train", "eval", "train_and_eval", "predict", "iterate", "classify", "study")
 
 
 def main(argv: list[str]) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import uuid
 
 import tensorflow as tf
 
@@ -17,7 +16,7 @@ from checkpoints.reading import Reader, load_weights
 from data.images import decoding
 from efficientnet.model import EfficientNet
 from runtime.errors import UserError, first_line
-from runtime.files import is_temporary, read_text, whole_file, write_text
+from runtime.files import read_text, remove_unfinished, temporary_beside, whole_file, write_text
 
 SAVED_MODEL = "saved_model"
 SOURCE_FILE = "export.json"
@@ -52,7 +51,7 @@ def export(config: ExportConfig) -> dict[str, str]:
     try:
         _begin(config, prefix, outputs)
         if not tf.io.gfile.exists(outputs["saved_model"]):
-            _write_saved_model(outputs["saved_model"], model, config.image_size)
+            _write_saved_model(outputs["saved_model"], model, config.image_size, config.task.fit)
         if not tf.io.gfile.exists(outputs["weights"]):
             _write_weights(outputs["weights"], model)
     except (tf.errors.OpError, OSError) as error:
@@ -61,6 +60,11 @@ def export(config: ExportConfig) -> dict[str, str]:
     if config.tf1_checkpoint and not tf.io.gfile.exists(outputs["checkpoint"] + writing.INDEX_SUFFIX):
         _write_released_format(outputs["checkpoint"], prefix, model)
     print(f"{config.title}: {prefix} exported to {', '.join(outputs.values())}")
+    if reading.SIGNS_OF_PATTERNS.search(config.output_dir):
+        print(
+            f"{config.title}: TensorFlow takes [ ] * ? \\ in a SavedModel's path for a pattern and does not find it; move "
+            f"{outputs['saved_model']} into a folder without them before you load it"
+        )
     return outputs
 
 
@@ -75,14 +79,12 @@ def _begin(config: ExportConfig, prefix: str, outputs: dict[str, str]) -> None:
             if tf.io.gfile.exists(output) or tf.io.gfile.exists(output + writing.INDEX_SUFFIX):
                 raise UserError(f"--{OUTPUT_FLAG}: {output} exists already; give another folder, or remove it")
     tf.io.gfile.makedirs(config.output_dir)
-    for name in filter(is_temporary, tf.io.gfile.listdir(config.output_dir)):
-        left = os.path.join(config.output_dir, name.rstrip("/"))
-        (tf.io.gfile.rmtree if tf.io.gfile.isdir(left) else tf.io.gfile.remove)(left)
+    remove_unfinished(config.output_dir)
     description.write_description(config.output_dir, config.model, config.image_size, config.task.to_json())
     write_text(path, text)
 
 
-def make_serving(model: EfficientNet, image_size: int) -> tf.Module:
+def make_serving(model: EfficientNet, image_size: int, fit: str = "crop") -> tf.Module:
     """What the SavedModel holds: a network, its weights loaded, with the evaluation preprocessing before it.
 
     Its `serve` takes JPEG bytes (PNG, GIF and BMP too; turned as they are stored, transparency dropped, where classify heeds EXIF
@@ -92,7 +94,7 @@ def make_serving(model: EfficientNet, image_size: int) -> tf.Module:
     shape = [image_size, image_size, 3]
 
     def prepare(jpeg: tf.Tensor) -> tf.Tensor:
-        image = decoding.evaluation_image(jpeg, image_size, model.config.small_image_model)
+        image = decoding.evaluation_image(jpeg, image_size, model.config.small_image_model, fit)
         return tf.ensure_shape(image, shape)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="jpegs")], autograph=False)
@@ -107,9 +109,9 @@ def make_serving(model: EfficientNet, image_size: int) -> tf.Module:
     return serving
 
 
-def _write_saved_model(path: str, model: EfficientNet, image_size: int) -> None:
-    serving = make_serving(model, image_size)
-    temporary = f"{path}.writing-{uuid.uuid4().hex[:12]}"
+def _write_saved_model(path: str, model: EfficientNet, image_size: int, fit: str) -> None:
+    serving = make_serving(model, image_size, fit)
+    temporary = temporary_beside(path)
     try:
         tf.saved_model.save(serving, temporary, signatures={"serving_default": serving.serve})
         tf.io.gfile.rename(temporary, path)

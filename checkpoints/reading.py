@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterable
 
 import numpy as np
@@ -14,7 +17,7 @@ from checkpoints.names import AVERAGE_SUFFIX, MOMENTUM_SUFFIX, SQUARES_SUFFIX, S
 from checkpoints.writing import INDEX_SUFFIX, files_of, latest
 from efficientnet.model import EfficientNet
 from runtime.errors import UserError, first_line
-from runtime.files import is_temporary
+from runtime.files import is_temporary, listed
 
 HEAD = "head/dense"
 
@@ -23,6 +26,7 @@ _FILE_OF_A_CHECKPOINT = re.compile(r"(\.index|\.meta|\.data-\d{5}-of-\d{5})$")
 _NAME_FLAGS = {"teacher_model_path": "teacher_model_name"}
 # What TensorFlow's reader raises for a damaged file, depending on where the damage is.
 _UNREADABLE = (tf.errors.OpError, RuntimeError, ValueError, IndexError)
+SIGNS_OF_PATTERNS = re.compile(r"[][*?\\]")
 _DERIVED = (AVERAGE_SUFFIX, MOMENTUM_SUFFIX, SQUARES_SUFFIX)
 
 
@@ -33,7 +37,7 @@ def resolve(path: str, flag: str) -> str:
       UserError: a file of the checkpoint instead of its prefix, a folder without a checkpoint, nothing there.
     """
     match = _FILE_OF_A_CHECKPOINT.search(path)
-    if match:
+    if match and not tf.io.gfile.isdir(path):
         raise UserError(
             f"--{flag}: got {path}, expected the checkpoint's prefix; leave {match.group()} out: {path[: match.start()]}"
         )
@@ -55,8 +59,7 @@ def _resolve_folder(path: str, flag: str) -> str:
     newest = latest(path)
     if newest:
         return newest
-    names = tf.io.gfile.listdir(path)
-    indexes = sorted(name for name in names if name.endswith(INDEX_SUFFIX) and not is_temporary(name))
+    indexes = [name for name in listed(path) if name.endswith(INDEX_SUFFIX) and not is_temporary(name)]
     if len(indexes) == 1:
         return resolve(os.path.join(path, indexes[0][: -len(INDEX_SUFFIX)]), flag)
     if indexes:
@@ -86,10 +89,24 @@ class Reader:
         self.flag = flag
         self.prefix = resolve(path, flag)
         try:
-            self._reader = tf.train.load_checkpoint(self.prefix)
+            self._reader = tf.train.load_checkpoint(self._as_no_pattern())
             self.shapes: dict[str, list[int]] = self._reader.get_variable_to_shape_map()
         except _UNREADABLE as error:
             raise self._corrupt(error) from error
+
+    def _as_no_pattern(self) -> str:
+        """The prefix, or that of links to its files if it has a sign that TensorFlow's reader takes for part of a pattern."""
+        if not SIGNS_OF_PATTERNS.search(self.prefix):
+            return self.prefix
+        folder = tempfile.mkdtemp(prefix="checkpoint-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        for path in files_of(self.prefix + "."):
+            link = os.path.join(folder, "checkpoint" + path[len(self.prefix) :])
+            if "://" in path:
+                tf.io.gfile.copy(path, link)
+            else:
+                os.symlink(os.path.abspath(path), link)
+        return os.path.join(folder, "checkpoint")
 
     def tensor(self, name: str) -> np.ndarray:
         """The value of one variable."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
 from typing import Any, Optional
 
 import tensorflow as tf
 
 from runtime.errors import UserError, first_line
-from runtime.files import write_text
+from runtime.files import listed, temporary_beside, write_text
 
 PREFIX = "model.ckpt"
 
@@ -28,7 +27,7 @@ def write(prefix: str, tensors: dict[str, Any], flag: str = "model_dir") -> None
     Raises:
       UserError: the folder cannot be written (also: the disk is full).
     """
-    temporary = f"{prefix}.writing-{uuid.uuid4().hex[:12]}"
+    temporary = temporary_beside(prefix)
     names = sorted(tensors)
     try:
         tf.io.gfile.makedirs(os.path.dirname(prefix))
@@ -52,9 +51,7 @@ def write(prefix: str, tensors: dict[str, Any], flag: str = "model_dir") -> None
 def files_of(prefix: str) -> list[str]:
     """Every file whose name begins with `prefix`."""
     folder, name = os.path.split(prefix)
-    if not tf.io.gfile.isdir(folder or "."):
-        return []
-    return [os.path.join(folder, found) for found in tf.io.gfile.listdir(folder or ".") if found.startswith(name)]
+    return [os.path.join(folder, found) for found in listed(folder) if found.startswith(name)]
 
 
 def save_tensors(model_dir: str, step: int, tensors: dict[str, Any], keep: int = 0) -> str:
@@ -74,9 +71,7 @@ def save_tensors(model_dir: str, step: int, tensors: dict[str, Any], keep: int =
 
 def list_own(model_dir: str) -> list[int]:
     """Steps of the whole checkpoints in a model_dir, ascending."""
-    if not tf.io.gfile.isdir(model_dir):
-        return []
-    names = set(tf.io.gfile.listdir(model_dir))
+    names = set(listed(model_dir))
     found = [_OWN.match(name) for name in names]
     return sorted(
         int(match.group(1)) for match in found if match and match.group(0)[: -len(INDEX_SUFFIX)] + DATA_SUFFIX in names

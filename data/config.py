@@ -89,9 +89,11 @@ class TeacherNoise:
     Attributes:
       augment: RandAugment.
       flip: whether a mirrored image keeps its class.
+      fit: how an image that is no square becomes one (`data.tasks.FITS`).
       seed: an image's noise follows from this and from its bytes alone.
     """
 
     augment: AugmentConfig
     flip: bool
     seed: int
+    fit: str = "crop"

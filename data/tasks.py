@@ -16,6 +16,8 @@ from runtime.errors import UserError
 from runtime.files import read_text
 
 TASK_FILE = "task.json"
+# How an image that is no square becomes one: what sticks out is cut off (the release's way); grey is added; it is distorted.
+FITS = ("crop", "pad", "stretch")
 # True labels (0-based) of the unlabeled images, a shard, where they are known; training never reads them.
 TRUE_LABELS_FILE = "labels_for_report.json"
 
@@ -31,6 +33,7 @@ class Task:
       image_size: input pixels of the small-image model; None where the variant's own size is used.
       small_image_model: whether images enter as they are (no crop, no resize).
       flip: whether a mirrored image keeps its class.
+      fit: how an image that is no square becomes one (see FITS).
       num_images: images of each split ("train", "test", ...); a split that is absent is counted when needed.
       eval_split: the split that `eval` uses; "" where there is none.
       class_names: one name a class, or empty.
@@ -43,6 +46,7 @@ class Task:
     image_size: Optional[int] = None
     small_image_model: bool = False
     flip: bool = True
+    fit: str = "crop"
     num_images: dict[str, int] = dataclasses.field(default_factory=dict)
     eval_split: str = "test"
     class_names: tuple[str, ...] = ()
@@ -63,6 +67,8 @@ class Task:
             raise ValueError(f"num_classes is {task.num_classes!r}, expected an integer of at least 2")
         if task.image_size is not None and (type(task.image_size) is not int or task.image_size < 1):
             raise ValueError(f"image_size is {task.image_size!r}, expected an integer of at least 1, or null")
+        if task.fit not in FITS:
+            raise ValueError(f"fit is {task.fit!r}, expected one of {', '.join(FITS)}")
         if task.class_names and len(task.class_names) != task.num_classes:
             raise ValueError(f"class_names has {len(task.class_names)} names for {task.num_classes} classes")
         if len(task.mean) != 3 or len(task.std) != 3:

@@ -37,6 +37,7 @@ class ClassifyConfig:
       checkpoint: a checkpoint prefix or a model_dir.
       inputs: image files, and folders whose images are all taken.
       image_size: pixels at which the network sees images.
+      fit: how an image that is no square becomes one (`data.tasks.FITS`).
       class_names: one name a class; empty shows the classes' numbers, from 0.
       imagenet: the classes are ImageNet's thousand, whose names are known elsewhere.
       output_csv: file for a row an image; "" for none.
@@ -49,6 +50,7 @@ class ClassifyConfig:
     checkpoint: str
     inputs: tuple[str, ...]
     image_size: int
+    fit: str = "crop"
     class_names: tuple[str, ...] = ()
     imagenet: bool = False
     output_csv: str = ""

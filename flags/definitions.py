@@ -6,10 +6,13 @@ Names and defaults marked [release] are the release's (docs/release.md, section 
 
 from __future__ import annotations
 
-from flags.kinds import Flag, Scope, choice, number, switch, text, texts, whole
+from data.prepare.config import UNLABELED_CLASSES
+from data.tasks import FITS
+from flags.kinds import Flag, Scope, choice, folder, folders, number, path, paths, switch, text, texts, whole
 
 MODES = (
     "prepare", "train", "eval", "train_and_eval", "predict", "balance", "iterate", "classify", "convert", "export",
+    "study",
 )  # fmt: skip
 
 # Flags of the release without meaning here: accepted, and one line says so. (gcp_project is a case of its own.)
@@ -32,6 +35,7 @@ MIN_TEMPERATURE = 1e-30  # divided by less, logits are too large for a float32
 
 PREPARE, STUDENT, EVAL, PREDICT, BALANCE = Scope.PREPARE, Scope.STUDENT, Scope.EVAL, Scope.PREDICT, Scope.BALANCE
 CLASSIFY, CONVERT, EXPORT, ITERATE = Scope.CLASSIFY, Scope.CONVERT, Scope.EXPORT, Scope.ITERATE
+STUDY = Scope.STUDY
 RUN, DECIDED, NOWHERE = Scope.RUN, Scope.DECIDED, Scope(0)
 # A finetuning trains the student's network from the student's weights: what makes a network of its own is not its to say.
 ITS_OWN = Scope.TEACHER | STUDENT
@@ -72,21 +76,21 @@ WHAT_TO_DO = (
 )
 
 FOLDERS = (
-    text(
+    folder(
         "data_dir",
         None,
         PREPARE | TRAINING | READY | BALANCE | RUN,
         "A folder that --mode=prepare wrote, with task.json, labeled/ and unlabeled/. Its parts are the defaults of "
         "--label_data_dir, and of --unlabel_data_dir (balance: --input_dir) if plain unlabeled images are wanted. [ours]",
     ),
-    text(
+    folders(
         "label_data_dir",
         None,
         TRAINING | EVAL | PREDICT | RUN,
         "Folder of the labeled shards (train-*, test-*, ...); `;` separates several. As in the release, predict reads its "
         "images from here if --unlabel_data_dir is not given. [release]",
     ),
-    text(
+    folders(
         "unlabel_data_dir",
         "",
         STUDENT | PREDICT | RUN,
@@ -94,14 +98,14 @@ FOLDERS = (
         "(train*, extra*) if its teacher is online. predict and iterate read plain images; predict with --reassign_label reads "
         "balanced records. [release]",
     ),
-    text(
+    folder(
         "model_dir",
         None,
         TRAINING | EVAL | CONVERT | DECIDED,
         "Folder of checkpoints, metrics and evaluations. [release]",
     ),
-    text("work_dir", None, ITERATE | RUN, "Folder of all stages, the manifest and the report. [ours]"),
-    text(
+    folder("work_dir", None, ITERATE | RUN, "Folder of all stages, the manifest and the report. [ours]"),
+    folder(
         "output_dir",
         None,
         PREDICT | BALANCE | EXPORT | DECIDED,
@@ -254,7 +258,7 @@ SCHEDULE = (
         *PROBABILITY,
     ),
     switch("init_model", False, ITS_OWN, "Start from the weights (the averages) of --init_model_path. [release]"),
-    text(
+    path(
         "init_model_path",
         None,
         ITS_OWN | CONVERT,
@@ -302,7 +306,7 @@ UNLABELED = (
         "The online teacher's network; default: no online teacher. iterate: the network of the ready-made teacher if no "
         "model.json says it. [release]",
     ),
-    text(
+    path(
         "teacher_model_path",
         None,
         STUDENT | RUN,
@@ -397,7 +401,7 @@ DATA = (
         TRAINING | EVAL | PREDICT,
         "Count records that cannot be read and go on, instead of stopping. [ours]",
     ),
-    text(
+    folder(
         "source_dir",
         None,
         PREPARE,
@@ -412,6 +416,34 @@ DATA = (
         PREPARE,
         "Of the digits: how many training images keep their label, the same number of every class; the rest is unlabeled. "
         "[ours]",
+    ),
+    whole(
+        "known_classes",
+        10,
+        PREPARE,
+        "Of the digits: only the first so many classes are labeled and tested. Images of the others are out of domain. [ours]",
+    ),
+    choice(
+        "unlabeled_classes",
+        "all",
+        UNLABELED_CLASSES,
+        PREPARE,
+        "Of the digits: the unlabeled images are those of all classes, of the known ones, or of the unknown ones. [ours]",
+    ),
+    switch(
+        "flip",
+        True,
+        PREPARE,
+        "Of a folder: mirrored images keep their class, so trainings mirror half of them. --noflip if they do not: arrows, text, "
+        "left and right hands. [ours]",
+    ),
+    choice(
+        "fit",
+        "crop",
+        FITS,
+        PREPARE,
+        "Of a folder: how an image that is no square becomes one, in training, prediction, classify and export. crop: its middle "
+        "is seen; pad: grey is added; stretch: it is distorted. [ours]",
     ),
 )
 
@@ -433,17 +465,17 @@ EVALUATION = (
 )
 
 PREDICTION = (
-    text(
+    path(
         "predict_ckpt_path",
         None,
         PREDICT | CLASSIFY | EXPORT | DECIDED,
         "The checkpoint: a prefix or a model_dir. [release]",
     ),
-    texts(
+    paths(
         "input_files", CLASSIFY, "An image file, or a folder, of which all images are taken; may be repeated. [ours]"
     ),
-    text("output_csv", None, CLASSIFY, "File for a row an image; default: the terminal alone. [ours]"),
-    text("info_dir", None, PREDICT | DECIDED, "Folder of the counts; default: --output_dir. [release]"),
+    path("output_csv", None, CLASSIFY, "File for a row an image; default: the terminal alone. [ours]"),
+    folder("info_dir", None, PREDICT | DECIDED, "Folder of the counts; default: --output_dir. [release]"),
     text(
         "file_prefix",
         "train",
@@ -481,8 +513,8 @@ PREDICTION = (
 )
 
 BALANCING = (
-    text("input_dir", None, BALANCE | DECIDED, "Folder of the shards that were predicted on. [release]"),
-    text("prediction_dir", None, BALANCE | DECIDED, "Folder of the prediction shards. [release]"),
+    folders("input_dir", None, BALANCE | DECIDED, "Folder of the shards that were predicted on. [release]"),
+    folders("prediction_dir", None, BALANCE | DECIDED, "Folder of the prediction shards. [release]"),
     whole("num_image", 1300, BALANCE, "Records of every class that has any candidate. [release]"),
     number(
         "min_threshold",
@@ -555,6 +587,25 @@ WITHOUT_MEANING = (
     whole("total_label_replicas", -1, NOWHERE, _BECAUSE["total_label_replicas"], -1),
 )
 
+STUDIES = (
+    texts(
+        "study",
+        STUDY,
+        "A study of the paper (noise, iteration, teacher, unlabeled, labels, student, balance, joint, ratio, start, threshold), "
+        "all, or a .toml file of your own (docs/studies.md); may be repeated. The other flags describe the run that its arms "
+        "change, as for --mode=iterate. [ours]",
+    ),
+    text("seeds", "0,1,2,3,4", STUDY, "Every arm is trained with each of these values of --seed. [ours]"),
+    whole("parallel", 1, STUDY, "Processes that share the seeds. [ours]"),
+    folder(
+        "results_dir",
+        None,
+        STUDY,
+        "Where the result of each arm and seed is kept, a small file; what has one is not trained again, on whatever machine. "
+        "Default: results/ in --work_dir. [ours]",
+    ),
+)
+
 GROUPS: dict[str, tuple[Flag, ...]] = {
     "What to do": WHAT_TO_DO,
     "Folders": FOLDERS,
@@ -566,6 +617,7 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
     "Evaluation": EVALUATION,
     "Prediction and export": PREDICTION,
     "Filter and balance": BALANCING,
+    "Studies": STUDIES,
     "Devices, logs and checkpoints": DEVICES,
     "Of the release, without meaning here": WITHOUT_MEANING,
 }

@@ -9,6 +9,7 @@ from typing import Any, Optional
 from absl.flags import FlagValues
 
 from runtime.errors import UserError
+from runtime.files import listed
 
 
 def needed(values: FlagValues, flag: str, what: str) -> Any:
@@ -45,7 +46,7 @@ def file_prefix(values: FlagValues, directory: str) -> str:
     such shards alone, as that of svhn does, else the flag's default."""
     if not values["file_prefix"].present and values.data_dir:
         found = {
-            name.split("-")[0] for name in _listed(directory) if re.fullmatch(r"(train|extra)-\d{5}-of-\d{5}", name)
+            name.split("-")[0] for name in listed(directory) if re.fullmatch(r"(train|extra)-\d{5}-of-\d{5}", name)
         }
         if found == {"extra"}:
             return "extra"
@@ -61,20 +62,12 @@ def count_shards(values: FlagValues, directory: str) -> int:
     if values["num_shards"].present or not values.data_dir:
         return values.num_shards
     pattern = re.compile(rf"{re.escape(file_prefix(values, directory))}-\d{{5}}-of-(\d{{5}})")
-    found = {int(match.group(1)) for match in map(pattern.fullmatch, _listed(directory)) if match}
+    found = {int(match.group(1)) for match in map(pattern.fullmatch, listed(directory)) if match}
     if len(found) > 1:
         raise UserError(
             f"--num_shards is missing: {directory} holds sets of {' and '.join(map(str, sorted(found)))} shards"
         )
     return found.pop() if found else values.num_shards
-
-
-def _listed(directory: str) -> list[str]:
-    if "://" in directory:
-        import tensorflow as tf
-
-        return tf.io.gfile.listdir(directory) if tf.io.gfile.isdir(directory) else []
-    return os.listdir(directory) if os.path.isdir(directory) else []
 
 
 def parse_shard_ids(text: str, num_shards: int) -> Optional[tuple[int, ...]]:

@@ -10,6 +10,8 @@ from typing import Any, Optional
 
 from absl import flags
 
+from runtime.files import expanded
+
 MAX_WHOLE = 1 << 62  # seeds, and what is computed of a number of steps, have 64 bits
 
 
@@ -31,6 +33,7 @@ class Scope(enum.Flag):
     CONVERT = enum.auto()
     EXPORT = enum.auto()
     ITERATE = enum.auto()
+    STUDY = enum.auto()
     RUN = enum.auto()
     DECIDED = enum.auto()
 
@@ -66,6 +69,38 @@ def texts(name: str, scope: Scope, help: str) -> Flag:
         where["flag_values"][name].help = help  # absl adds a sentence
 
     return Flag(name, scope, add)
+
+
+def path(name: str, default: Optional[str], scope: Scope, help: str) -> Flag:
+    """A file, a folder or a checkpoint's prefix; `~` at its beginning is home."""
+    return Flag(name, scope, _defined(_Path(), name, default, help))
+
+
+def paths(name: str, scope: Scope, help: str) -> Flag:
+    """Files or folders: the flag may be repeated."""
+
+    def add(**where: Any) -> None:
+        flags.DEFINE_multi(_Path(), flags.ArgumentSerializer(), name, [], help, **where)
+        where["flag_values"][name].help = help
+
+    return Flag(name, scope, add)
+
+
+def folder(name: str, default: Optional[str], scope: Scope, help: str) -> Flag:
+    """One folder; a name with the sign that separates folders elsewhere is refused."""
+    return Flag(name, scope, _defined(_OneFolder(), name, default, help))
+
+
+def folders(name: str, default: Optional[str], scope: Scope, help: str) -> Flag:
+    """One folder, or several with `;` between them."""
+    return Flag(name, scope, _defined(_Folders(), name, default, help))
+
+
+def _defined(parser: flags.ArgumentParser, name: str, default: Optional[str], help: str) -> Callable[..., None]:
+    def add(**where: Any) -> None:
+        flags.DEFINE(parser, name, default, help, serializer=flags.ArgumentSerializer(), **where)
+
+    return add
 
 
 def choice(name: str, default: str, choices: Sequence[str], scope: Scope, help: str) -> Flag:
@@ -114,6 +149,25 @@ def number(
         _check(name, math.isfinite, "a finite number", **where)
 
     return Flag(name, scope, add)
+
+
+class _Path(flags.ArgumentParser):
+    def parse(self, argument: str) -> str:
+        return expanded(argument)
+
+
+class _OneFolder(_Path):
+    def parse(self, argument: str) -> str:
+        if ";" in argument:
+            raise ValueError(
+                "expected one folder; `;` separates several where more can be given, so no name may hold it"
+            )
+        return super().parse(argument)
+
+
+class _Folders(_Path):
+    def parse(self, argument: str) -> str:
+        return ";".join(super(_Folders, self).parse(part) for part in argument.split(";"))
 
 
 class _Parser(flags.ArgumentParser):

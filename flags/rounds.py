@@ -16,7 +16,7 @@ import contextlib
 import dataclasses
 import importlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 from absl.flags import FlagValues
@@ -58,15 +58,20 @@ class Round(NamedTuple):
     finetune: Optional[Changes]
 
 
-def iterate_config(values: FlagValues, command: str = "") -> IterateConfig:
-    """For `--mode=iterate`; `command` is the command line to show in the report.
+def iterate_config(values: FlagValues, command: str = "", students: Optional[Sequence[Round]] = None) -> IterateConfig:
+    """For `--mode=iterate`.
+
+    Args:
+      values: the flags.
+      command: the command line to show in the report.
+      students: instead of those of --rounds.
 
     Raises:
       UserError: flags that are missing or do not fit together, in the command line or in a round.
     """
     work_dir = needed(values, "work_dir", "the folder of all stages").rstrip("/") or "/"
     _check_given(values)
-    rounds = read_rounds(values)
+    rounds = read_rounds(values) if students is None else students
     if values.source_dir and values.task_name not in BUILT_IN_TASKS:
         values = _prepared(values, work_dir)
     prepare = _prepare_config(values, work_dir)

@@ -26,6 +26,7 @@ class PredictConfig:
       total_replicas, worker_id: this process takes every total_replicas-th record, from worker_id on.
       samples_per_class: how many images a class are saved as JPEGs to look at.
       store_top_k: how many classes a soft label keeps (`data/records/soft_labels.py`); 0 for all.
+      fit: how an image that is no square becomes one (`data.tasks.FITS`).
       noise: what the teacher predicts under; None for the release's way, without noise.
     """
 
@@ -47,6 +48,7 @@ class PredictConfig:
     samples_per_class: int = 30
     store_top_k: int = 0
     noise: Optional[TeacherNoise] = None
+    fit: str = "crop"
     input_flag: str = "unlabel_data_dir"
     class_names: tuple[str, ...] = ()
     use_averages: bool = True

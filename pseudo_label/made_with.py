@@ -12,6 +12,22 @@ from runtime.errors import UserError
 SETTINGS_FILE = "settings.json"
 
 
+def check_not_foreign(path: str, wanted: dict[str, Any]) -> None:
+    """Raises UserError where `path` is there and holds no such settings: it is somebody else's and would be written over."""
+    if not tf.io.gfile.exists(path):
+        return
+    with tf.io.gfile.GFile(path, "rb") as file:
+        content = file.read()
+    try:
+        found = json.loads(content)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or 2 * len(wanted.keys() & found.keys()) < len(wanted):
+        raise UserError(
+            f"--output_dir: {path} is there already and was not written here; name another --output_dir, or move it"
+        )
+
+
 def check_begun_with(path: str, output_dir: str, wanted: dict[str, Any]) -> None:
     """Raises UserError where the settings noted in `path` are not those `wanted`; names the first that differs."""
     with tf.io.gfile.GFile(path) as file:

@@ -50,8 +50,8 @@ class Stage:
 
     def settings(self, work_dir: str) -> dict[str, Any]:
         """The settings as JSON-able values, free of where the work_dir lies."""
-        values = _as_json(self.config).replace(json.dumps(work_dir)[1:-1], "WORK_DIR")
-        return _that_matter(json.loads(values))
+        values = json.loads(_as_json(self.config))
+        return _that_matter(_without_place(values, work_dir.rstrip("/")))
 
 
 class Manifest:
@@ -152,6 +152,21 @@ def _moved(settings: dict[str, Any]) -> dict[str, Any]:
         return settings
     data = {**settings["data"], "split": settings["eval_split"], "num_images": settings["num_eval_images"]}
     return {**settings, "data": data, "evaluation": data if settings["evaluate"] else None}
+
+
+def _without_place(settings: dict[str, Any], work_dir: str) -> dict[str, Any]:
+    """The same settings, in which paths in the work_dir begin with WORK_DIR; other text that looks like one stays as it is."""
+    found = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            value = _without_place(value, work_dir)
+        elif isinstance(value, str) and (name.endswith(("_dir", "_path")) or name == "checkpoint"):
+            value = ";".join(
+                "WORK_DIR" + path[len(work_dir) :] if f"{path}/".startswith(f"{work_dir}/") else path
+                for path in value.split(";")
+            )
+        found[name] = value
+    return found
 
 
 def _that_matter(settings: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from typing import Any, Optional
 
@@ -15,6 +14,7 @@ from data.records.examples import PROBABILITIES, TOP, prediction_name
 from data.tasks import TRUE_LABELS_FILE
 from evaluation.accuracy import wilson_interval
 from runtime.errors import UserError
+from runtime.files import matching
 
 
 def quality(prediction_dir: str, truth: dict[str, list[int]], balance: dict[str, Any]) -> Optional[dict[str, Any]]:
@@ -93,10 +93,10 @@ def read_predictions(prediction_dir: str, shard: str, num_classes: int) -> Optio
     if match is None:
         raise UserError(f"{TRUE_LABELS_FILE}: got the shard name {shard!r}, expected one like train-00000-of-00004")
     first = prediction_name(match[1], int(match[2]), int(match[3]), worker=0)
-    found = tf.io.gfile.glob(os.path.join(prediction_dir, first[:-5] + "[0-9]" * 5))
+    found = matching(prediction_dir, re.escape(first[:-5]) + r"\d{5}")
     if not found:
         return None
-    workers = [_read_worker(path, num_classes) for path in sorted(found)]
+    workers = [_read_worker(path, num_classes) for path in found]
     joined = np.zeros([sum(map(len, workers)), num_classes], np.float32)
     for worker, probabilities in enumerate(workers):
         turns = joined[worker :: len(workers)]

@@ -30,6 +30,7 @@ from data.prepare.run import prepare
 from data.tasks import TASK_FILE
 from evaluation.config import EvaluateConfig
 from evaluation.run import evaluate
+from pseudo_label.balance.inputs import data_dir
 from pseudo_label.balance.run import balance
 from pseudo_label.config import IterateConfig
 from pseudo_label.manifest import Manifest, Stage
@@ -125,7 +126,8 @@ def iterate(config: IterateConfig, fast: Fast = Fast()) -> dict[str, Any]:
     planned = stages(config, fast)
     for stage in planned:
         manifest.check(stage)
-    remove_unfinished(config.work_dir)
+    for folder in own_folders(config):
+        remove_unfinished(folder)
     to_do = stages_to_do(planned, manifest)
     for number, stage in enumerate(planned, start=1):
         if stage.name not in to_do:
@@ -155,6 +157,15 @@ def _report(config: IterateConfig) -> dict[str, Any]:
     print(report.summary_table(results))
     print(f"report: {os.path.join(report_dir(config.work_dir), REPORT_FILE)}")
     return results
+
+
+def own_folders(config: IterateConfig) -> list[str]:
+    """Every folder that the loop writes files to as they become whole."""
+    folders = [config.work_dir, report_dir(config.work_dir), config.teacher.model_dir]
+    for this in config.rounds:
+        folders += [this.predict.output_dir, this.balance.output_dir, data_dir(this.balance), this.student.model_dir]
+        folders += [] if this.finetune is None else [this.finetune.model_dir]
+    return folders
 
 
 def stages_to_do(planned: Sequence[Stage], manifest: Manifest) -> set[str]:

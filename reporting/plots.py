@@ -23,6 +23,7 @@ NAMED_CLASSES = 30
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
+    "text.parse_math": False,  # a class's name with dollars is no formula
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
@@ -335,3 +336,23 @@ def mosaic(samples: dict[int, list[Sample]], class_names: Sequence[str]) -> Opti
 
 def _short(name: str, longest: int = 18) -> str:
     return name if len(name) <= longest else name[: longest - 1] + "…"
+
+
+def arms(rows: Sequence[tuple[str, Sequence[float]]]) -> bytes:
+    """Of every arm of a study: its mean accuracy, and a dot for each seed.
+
+    Args:
+      rows: each arm's name and its accuracies, shares of 1.
+    """
+    with _canvas(0.8 + 0.34 * len(rows)) as canvas:
+        axes = canvas.figure.subplots()
+        for number, (_, accuracies) in enumerate(rows):
+            values = 100 * np.asarray(accuracies, np.float64)
+            if len(values):
+                axes.plot(values, np.full(len(values), number), "o", color=MAIN, alpha=0.45, markersize=5)
+                axes.plot([values.mean()] * 2, [number - 0.3, number + 0.3], color=SECOND, linewidth=2.4)
+        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlabel("right answers to test pictures, % (dots: seeds, line: mean)")
+        axes.grid(visible=False, axis="y")
+    return canvas.png

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from data.records.examples import CONFIDENCE, IMAGE, LABEL
+from runtime.files import matching
 
 MAX_CLASSES = 12
 PER_CLASS = 10
@@ -40,7 +41,7 @@ def pick(balanced_dir: str, labels: Sequence[int], seed: int = 0) -> dict[int, l
     places = np.linspace(0, len(labels) - 1, min(len(labels), MAX_CLASSES)).round().astype(int)
     shown = [labels[place] for place in places]
     generator = np.random.default_rng(seed)
-    paths = sorted(tf.io.gfile.glob(os.path.join(balanced_dir, "data", "*-of-" + "[0-9]" * 5)))
+    paths = matching(os.path.join(balanced_dir, "data"), r".*-of-\d{5}")
     # Keyed by the image, because balancing writes some images several times.
     found: dict[int, dict[bytes, float]] = {label: {} for label in shown}
     features = {

@@ -1,31 +1,101 @@
 """Files that appear under their final name only when they are whole, on any filesystem that `tf.io.gfile` knows.
 
+A path is data, never a pattern: whoever looks for files lists a folder and compares names (`matching`).
+
 TensorFlow is imported by the functions that need it, so that flags and descriptions are read without it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Optional
 
 from runtime.errors import UserError, reason
 
+MAX_NAME_BYTES = 220  # with the token behind it a name stays below the 255 bytes that filesystems allow
+_TEMPORARY = re.compile(r"(.+)\.writing-([0-9a-f]{8})([0-9a-f]{12})(\..*)?", re.DOTALL)
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+def expanded(path: str) -> str:
+    """The path with `~` or `~name` at its beginning as the home folder, as a shell would have it."""
+    return os.path.expanduser(path) if path.startswith("~") else path
+
+
+def listed(folder: str) -> list[str]:
+    """Names in a folder, sorted; none if there is no such folder."""
+    if "://" in folder:
+        import tensorflow as tf
+
+        names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
+        return sorted(name.rstrip("/") for name in names)
+    return sorted(os.listdir(folder or ".")) if os.path.isdir(folder or ".") else []
+
+
+def matching(folder: str, pattern: str) -> list[str]:
+    """Paths of what lies in `folder` under a name that the regular expression matches as a whole, sorted.
+
+    The folder itself is taken as it is, whatever signs it has; text of the user's in `pattern` must be escaped.
+    """
+    return [os.path.join(folder, name) for name in listed(folder) if re.fullmatch(pattern, name)]
+
+
+# --- temporary files ------------------------------------------------------------------------------------------------
+
+
+def temporary_beside(path: str) -> str:
+    """A new name beside `path`, for what is renamed to it when it is whole.
+
+    It ends in a token whose second half is a digest of the rest: by it we know our own, and no file of the user's has it.
+    """
+    folder, name = os.path.split(path)
+    stem, nonce = _stem(name), uuid.uuid4().hex[:8]
+    return os.path.join(folder, f"{stem}.writing-{nonce}{_seal(stem, nonce)}")
+
 
 def is_temporary(path: str) -> bool:
-    """Whether `path` is a file that is still being written."""
-    return ".writing-" in os.path.basename(path)
+    """Whether `path` has a name that `temporary_beside` made, perhaps with a suffix behind it (`.index`)."""
+    return _written_as(os.path.basename(path)) is not None
 
 
-def remove_unfinished(folder: str) -> None:
-    """Removes what a killed run left half written under `folder`, of which this process must be the only writer."""
+def remove_unfinished(folder: str, names: Optional[Collection[str]] = None) -> None:
+    """Removes what a killed run left half written in `folder`, but not below it.
+
+    Args:
+      folder: where this process must be the only writer (of these names).
+      names: what should have been written; None for whatever it was.
+    """
     import tensorflow as tf
 
-    for path, _, names in tf.io.gfile.walk(folder):
-        for name in filter(is_temporary, names):
-            tf.io.gfile.remove(os.path.join(path, name))
+    wanted = None if names is None else {_stem(name) for name in names}
+    for name in listed(folder):
+        written_as = _written_as(name)
+        if written_as is None or (wanted is not None and written_as not in wanted):
+            continue
+        path = os.path.join(folder, name)
+        with contextlib.suppress(tf.errors.NotFoundError):
+            (tf.io.gfile.rmtree if tf.io.gfile.isdir(path) else tf.io.gfile.remove)(path)
+
+
+def _written_as(name: str) -> Optional[str]:
+    """The (shortened) name that a temporary file was to get; None if it is not one of ours."""
+    match = _TEMPORARY.fullmatch(name)
+    return match[1] if match and match[3] == _seal(match[1], match[2]) else None
+
+
+def _stem(name: str) -> str:
+    return name if len(os.fsencode(name)) <= MAX_NAME_BYTES else name[: MAX_NAME_BYTES // 4]
+
+
+def _seal(stem: str, nonce: str) -> str:
+    return hashlib.sha256(os.fsencode(f"noisy student writes {stem} {nonce}")).hexdigest()[:12]
 
 
 @contextlib.contextmanager
@@ -33,7 +103,7 @@ def whole_file(path: str) -> Iterator[str]:
     """Yields a temporary path beside `path` that is renamed to it on success and removed on failure."""
     import tensorflow as tf
 
-    temporary = f"{path}.writing-{uuid.uuid4().hex[:12]}"
+    temporary = temporary_beside(path)
     try:
         yield temporary
         tf.io.gfile.rename(temporary, path, overwrite=True)

@@ -7,6 +7,7 @@ from typing import Callable
 import tensorflow as tf
 
 CROP_PADDING = 32
+GREY = 128  # as RandAugment's filling
 JPEG_BLOCK = 16  # columns of the widest block; a multiple of all others
 
 
@@ -37,20 +38,22 @@ def resize_bicubic(image: tf.Tensor, size: int) -> tf.Tensor:
     return tf.raw_ops.ResizeBicubic(images=images, size=[size, size], align_corners=False, half_pixel_centers=False)[0]
 
 
-def evaluation_image(encoded: tf.Tensor, image_size: int, small_image_model: bool) -> tf.Tensor:
+def evaluation_image(encoded: tf.Tensor, image_size: int, small_image_model: bool, fit: str = "crop") -> tf.Tensor:
     """The image for evaluation, prediction and teachers (docs/release.md, section 3).
 
     Args:
       encoded: string [], JPEG, PNG, GIF or BMP.
       image_size: pixels of a side.
       small_image_model: the image is used as stored, whose size must be `image_size`.
+      fit: `crop` shows the middle of an image alone, as the release does; `pad` and `stretch` show the whole (`data.tasks.FITS`).
 
     Returns:
       float32 [image_size, image_size, 3]; 0..255, which the bicubic kernel may overshoot.
     """
     if small_image_model:
         return tf.cast(stored_image(encoded, image_size), tf.float32)
-    return resize_bicubic(decode_crop(encoded, lambda shape: centre(shape, image_size)), image_size)
+    window = (lambda shape: centre(shape, image_size)) if fit == "crop" else whole
+    return resize_bicubic(cut_out(encoded, window, fit), image_size)
 
 
 def stored_image(encoded: tf.Tensor, size: int) -> tf.Tensor:
@@ -66,6 +69,44 @@ def stored_image(encoded: tf.Tensor, size: int) -> tf.Tensor:
     check = tf.debugging.Assert(tf.reduce_all(tf.equal(shape[:2], size)), [message], summarize=1)
     with tf.control_dependencies([check] if check is not None else []):
         return tf.ensure_shape(tf.identity(image), [size, size, 3])
+
+
+def cut_out(encoded: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor], fit: str) -> tf.Tensor:
+    """uint8 [h, w, 3]: what `window` chooses (see `decode_crop`) of an image, once it is fitted to a square.
+
+    With `pad` the window is chosen on a grey square in whose middle the image lies; with `stretch` on the square that the image
+    is stretched to, of which h and w are then as large as in the image itself; with `crop` on the image.
+    """
+    if fit == "stretch":
+        return decode_crop(encoded, lambda shape: _unstretched(window, shape))
+    if fit == "crop":
+        return decode_crop(encoded, window)
+    square = _padded(decode(encoded))
+    top, left, height, width = tf.unstack(window(tf.shape(square)))
+    return square[top : top + height, left : left + width]
+
+
+def whole(shape: tf.Tensor) -> tf.Tensor:
+    """The window that is the image itself."""
+    return tf.stack([0, 0, shape[0], shape[1]])
+
+
+def _unstretched(window: Callable[[tf.Tensor], tf.Tensor], shape: tf.Tensor) -> tf.Tensor:
+    """The part of an image that lies under a window of the square that it is stretched to; at least a pixel high and wide."""
+    side = tf.reduce_max(shape[:2])
+    box = window(tf.stack([side, side, 3]))
+    begin = box[:2] * shape[:2] // side
+    end = -(-(box[:2] + box[2:]) * shape[:2] // side)
+    return tf.concat([begin, end - begin], 0)
+
+
+def _padded(image: tf.Tensor) -> tf.Tensor:
+    """uint8 [L, L, 3]: the image in the middle of a grey square."""
+    shape = tf.shape(image)[:2]
+    missing = tf.reduce_max(shape) - shape
+    before = missing // 2
+    margins = tf.concat([tf.stack([before, missing - before], axis=1), [[0, 0]]], 0)
+    return tf.ensure_shape(tf.pad(image, margins, constant_values=GREY), [None, None, 3])
 
 
 def decode_crop(encoded: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from data.config import AugmentConfig
 from data.images import randaugment
-from data.images.decoding import centre, decode_crop, evaluation_image, resize_bicubic, stored_image
+from data.images.decoding import centre, cut_out, evaluation_image, resize_bicubic, stored_image
 
 SMALL_IMAGE_PADDING = 4
 
@@ -31,6 +31,7 @@ class TrainingOptions:
       small_image_model: an image enters as stored; its size must be `image_size`.
       flip: whether a mirrored image keeps its class.
       augment: RandAugment.
+      fit: how an image that is no square becomes one (`data.tasks.FITS`).
       remove_aug: evaluation preprocessing instead of all of this.
     """
 
@@ -39,6 +40,7 @@ class TrainingOptions:
     flip: bool
     augment: AugmentConfig
     remove_aug: bool = False
+    fit: str = "crop"
 
 
 def training_image(
@@ -68,12 +70,12 @@ def crop_and_draw(encoded: tf.Tensor, seed: tf.Tensor, options: TrainingOptions)
     """
     size, augment = options.image_size, options.augment
     if options.remove_aug:
-        return {"image": evaluation_image(encoded, size, options.small_image_model)}
+        return {"image": evaluation_image(encoded, size, options.small_image_model, options.fit)}
     seed = tf.cast(seed, tf.int64)
     draws = {"draws": randaugment.draw(_own(seed, _AUGMENT), augment.layers)} if augment.enabled else {}
     if options.small_image_model:
         return {"image": stored_image(encoded, size), **draws, **_small_image_draws(seed, options)}
-    image = resize_bicubic(decode_crop(encoded, lambda shape: _sampled(shape, seed, size)), size)
+    image = resize_bicubic(cut_out(encoded, lambda shape: _sampled(shape, seed, size, options.fit), options.fit), size)
     if augment.enabled:
         image = tf.cast(tf.clip_by_value(image, 0.0, 255.0), tf.uint8)
     if options.flip:
@@ -136,8 +138,8 @@ def _shifted(images: tf.Tensor, shift: tf.Tensor, flipped: Optional[tf.Tensor]) 
     return tf.gather(images, columns, axis=2, batch_dims=1)
 
 
-def _sampled(shape: tf.Tensor, seed: tf.Tensor, image_size: int) -> tf.Tensor:
-    """A sampled distorted box; the centred square where it is the whole image."""
+def _sampled(shape: tf.Tensor, seed: tf.Tensor, image_size: int, fit: str = "crop") -> tf.Tensor:
+    """A sampled distorted box; the evaluation's window where it is the whole image."""
     begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
         shape,
         tf.zeros([0, 0, 4]),
@@ -148,5 +150,8 @@ def _sampled(shape: tf.Tensor, seed: tf.Tensor, image_size: int) -> tf.Tensor:
         max_attempts=10,
         use_image_if_no_bounding_boxes=True,
     )
-    whole = tf.reduce_all(tf.equal(size[:2], shape[:2]))
-    return tf.where(whole, centre(shape, image_size), tf.concat([begin[:2], size[:2]], 0))
+    box = tf.concat([begin[:2], size[:2]], 0)
+    if fit != "crop":
+        return box
+    is_whole = tf.reduce_all(tf.equal(size[:2], shape[:2]))
+    return tf.where(is_whole, centre(shape, image_size), box)

@@ -3,45 +3,91 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
+import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
+from typing import Optional
 
 from data.images.files import Item
 from runtime.errors import UserError
 
-IGNORED = ("thumbs.db", "desktop.ini", "__macosx")
+# What systems, file servers and programs put among pictures, in lower case; and whatever begins with a dot.
+IGNORED = {
+    "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "system volume information",  # Windows
+    "__macosx", "icon\r", "network trash folder", "temporary items", "trashes",  # macOS
+    "@eadir", "#recycle", "@recycle", "@recently-snapshot", "@__thumb", "@tmp", "#snapshot", "lost+found",  # file servers
+    "picasa.ini", "zbthumbnail.info", "__pycache__",  # programs
+}  # fmt: skip
+# Names that say a part of a data set, not a class.
+_PARTS = re.compile(
+    r"(train(ing)?|val(id(ation)?)?|dev|test(ing)?|eval(uation)?|hold[-_ ]?out|(un)?labell?ed|(fold|split)[-_ ]?\d+)"
+    r"([-_ ]?(set|data))?"
+)
+
+
+@dataclasses.dataclass
+class Passed:
+    """What a listing passed by.
+
+    Attributes:
+      ignored: {name of the system's own: how often}.
+      folders: {device and number of a folder: its path}, of all folders that were listed.
+    """
+
+    ignored: Counter[str] = dataclasses.field(default_factory=Counter)
+    folders: dict[tuple[int, int], str] = dataclasses.field(default_factory=dict)
 
 
 def is_ignored(name: str) -> bool:
-    """Whether a file or folder is the operating system's own (`.DS_Store`, `Thumbs.db`): its name says so."""
+    """Whether a file or folder is a system's or a program's own (`.DS_Store`, `@eaDir`): its name says so."""
     return name.startswith(".") or name.lower() in IGNORED
 
 
-def list_files(folder: str, label: int = 0) -> list[Item]:
-    """Every file in a folder and the folders below it, sorted by path; links are followed, a loop of links once."""
+def list_files(folder: str, label: int = 0, passed: Optional[Passed] = None) -> list[Item]:
+    """Every file in a folder and the folders below it, sorted by path; links are followed, a loop of links once.
+
+    Args:
+      folder: where to look.
+      label: of every file.
+      passed: what earlier listings passed by; gets what this one does.
+
+    Raises:
+      UserError: a folder that `passed` has already, which a link leads to once more.
+    """
+    passed = Passed() if passed is None else passed
     found: list[Item] = []
-    seen: set[tuple[int, int]] = set()
+    seen: dict[tuple[int, int], str] = {}
     pending = [folder]
     while pending:
         current = pending.pop()
         status = os.stat(current)
-        if (status.st_dev, status.st_ino) in seen:
+        key = (status.st_dev, status.st_ino)
+        if key in passed.folders:
+            raise UserError(
+                f"--source_dir: {shown(current)} is the same folder as {shown(passed.folders[key])}, by a link; remove one of "
+                "them, because no picture can be both"
+            )
+        if key in seen:
             continue
-        seen.add((status.st_dev, status.st_ino))
+        seen[key] = current
         with os.scandir(current) as entries:
             for entry in entries:
                 if is_ignored(entry.name):
+                    passed.ignored[entry.name] += 1
                     continue
                 if entry.is_dir():
                     pending.append(entry.path)
                 else:
                     found.append(Item(entry.path, entry.stat().st_size if entry.is_file() else -1, label))
+    passed.folders.update(seen)
     return sorted(found)
 
 
-def list_classes(folder: str, flag: str) -> list[str]:
-    """The class folders in `folder`, sorted by name.
+def list_classes(folder: str, flag: str, passed: Optional[Passed] = None) -> list[str]:
+    """The class folders in `folder`, sorted by name; `passed` gets the names that are ignored.
 
     Raises:
       UserError: a file among them, two names that differ only in case or Unicode form, a name that is not text.
@@ -50,6 +96,8 @@ def list_classes(folder: str, flag: str) -> list[str]:
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
         if is_ignored(name):
+            if passed is not None:
+                passed.ignored[name] += 1
             continue
         if not os.path.isdir(path):
             raise UserError(
@@ -65,6 +113,37 @@ def list_classes(folder: str, flag: str) -> list[str]:
             )
         names[key] = name
     return list(names.values())
+
+
+def check_no_parts(folder: str, classes: list[str], flag: str) -> None:
+    """Raises UserError where the folders in `folder` are no classes but parts of a data set (train, val) that hold them."""
+    parts = [name for name in classes if is_part(name)]
+    inside = {name: _folders_alone(os.path.join(folder, name)) for name in parts}
+    deep = [name for name in parts if inside[name]]
+    if len(deep) < 2 and not (len(parts) == len(classes) > 1):
+        return
+    held = sorted({name for names in inside.values() for name in names})
+    advice = f", which hold {some(held)}; put these" if held else "; put the classes"
+    raise UserError(
+        f"--{flag}: {folder} holds the folders {some(deep or parts)}{advice} right into {os.path.basename(folder)}/, and the "
+        "images to test on into test/<class>/"
+    )
+
+
+def is_part(name: str) -> bool:
+    """Whether a folder's name is that of a part of a data set, such as train or val."""
+    return _PARTS.fullmatch(name.casefold()) is not None
+
+
+def _folders_alone(folder: str) -> list[str]:
+    """The folders in a folder that holds no file; none if it holds one."""
+    names = [name for name in sorted(os.listdir(folder)) if not is_ignored(name)]
+    return names if all(os.path.isdir(os.path.join(folder, name)) for name in names) else []
+
+
+def some(names: list[str]) -> str:
+    """The first of many names, as text that can be printed."""
+    return ", ".join(map(shown, names[:5])) + (", ..." if len(names) > 5 else "")
 
 
 def class_key(name: str) -> str:

@@ -5,6 +5,8 @@ data_dir/labeled/train-SSSSS-of-NNNNN       and beside it test-, dev- or validat
 data_dir/unlabeled/train-SSSSS-of-NNNNN     (extra-SSSSS-of-NNNNN for svhn)
 data_dir/unlabeled/labels_for_report.json   {shard: true labels from 0}, if they are known; training never reads them
 data_dir/unreadable.txt                     the user's images that could not be used, with the reason
+data_dir/noted.txt                          those that are used although something is odd about them, with what it is
+data_dir/duplicates.csv                     those that are there more than once, with what became of them
 data_dir/prepare/                           what went into each shard; an interrupted run continues from it
 data_dir/prepare.json                       the settings, and whether the folder is whole; written last
 """
@@ -15,16 +17,15 @@ import importlib
 import json
 import os
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from data.prepare.config import PrepareConfig
 from data.tasks import TASK_FILE, TASKS
 from runtime.errors import UserError
 
-if TYPE_CHECKING:
-    from data.prepare.config import PrepareConfig
-
 MARKER = "prepare.json"
-OWN_FOLDERS = ("labeled", "unlabeled", "prepare")
+WRITTEN = (TASK_FILE, "labeled", "unlabeled", "unreadable.txt", "noted.txt", "duplicates.csv")
+OWN_FOLDERS = ("", "labeled", "unlabeled", "prepare/labeled", "prepare/unlabeled")
 
 # Each module has `SETTINGS`, the names of the config's fields that decide what is written; `check(config)`, which raises
 # UserError before anything is written; and `write(config)`, which returns the shards that it wrote: {path below data_dir:
@@ -66,7 +67,7 @@ def prepare(config: PrepareConfig) -> None:
     begun = {"settings": settings, "source": _source(module, config)}
     with shards.writing_to(config.data_dir):
         files.write_text(marker, _as_text({**begun, "finished": False}))
-        for folder in OWN_FOLDERS:  # not the whole data_dir: a broken download that goes on may lie there
+        for folder in OWN_FOLDERS:
             files.remove_unfinished(os.path.join(config.data_dir, folder))
         written = module.write(config)
         shards.verify(config.data_dir, written)
@@ -93,9 +94,7 @@ def _earlier(data_dir: str, settings: dict[str, Any]) -> dict[str, Any]:
 
     marker = os.path.join(data_dir, MARKER)
     if not tf.io.gfile.exists(marker):
-        others = [
-            name for name in (TASK_FILE, "labeled", "unlabeled") if tf.io.gfile.exists(os.path.join(data_dir, name))
-        ]
+        others = [name for name in WRITTEN if tf.io.gfile.exists(os.path.join(data_dir, name))]
         if others:
             raise UserError(
                 f"--data_dir: {os.path.join(data_dir, others[0])} was not written by --mode=prepare and would be "
@@ -109,9 +108,10 @@ def _earlier(data_dir: str, settings: dict[str, Any]) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{marker}: not what --mode=prepare writes ({error}); choose an empty --data_dir") from error
     for key, value in settings.items():
-        if before.get(key) != value:
+        had = before.get(key, getattr(PrepareConfig, key, None))  # an earlier version did not know every setting
+        if had != value:
             raise UserError(
-                f"--data_dir: {data_dir} was prepared with {key}={before.get(key)!r}, got --{key}={value!r}; "
+                f"--data_dir: {data_dir} was prepared with {key}={had!r}, got --{key}={value!r}; "
                 "choose another folder or the same settings"
             )
     return earlier

@@ -13,7 +13,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from data.records import soft_labels
-from data.records.examples import IMAGE, PROBABILITIES, TOP
+from data.records.examples import FILENAME, IMAGE, PROBABILITIES, TOP
 from runtime.errors import UserError
 
 # The one reader in TensorFlow that starts in microseconds (a tf.data pipeline takes 20 ms, and there are several to a shard)
@@ -82,13 +82,17 @@ def parse_soft_labels(path: str, serialized: Sequence[bytes], numbers: Sequence[
     return _parse(path, serialized, numbers, _Feature(PROBABILITIES, tf.float32, num_classes))
 
 
-def parse_images(path: str, serialized: Sequence[bytes], numbers: Sequence[int]) -> list[bytes]:
-    """Encoded images of n records; `numbers` are the records' numbers in the file.
+def parse_images(path: str, serialized: Sequence[bytes], numbers: Sequence[int]) -> tuple[list[bytes], list[bytes]]:
+    """Encoded images of n records, and the names of their files; `numbers` are the records' numbers in the file.
+
+    Returns:
+      n images, and n names, empty for an image that has none.
 
     Raises:
       UserError: a record without an image, with file and record.
     """
-    return _parse(path, serialized, numbers, _Feature(IMAGE, tf.string, 1))[:, 0].tolist()
+    both = _parse(path, serialized, numbers, _Feature(IMAGE, tf.string, 1, also=FILENAME))
+    return both[:, 0].tolist(), both[:, 1].tolist()
 
 
 def one_line(error: BaseException) -> str:
@@ -97,11 +101,12 @@ def one_line(error: BaseException) -> str:
 
 
 class _Feature(NamedTuple):
-    """A feature that every record must have, with its number of values."""
+    """A feature that every record must have, with its number of values; `also` one of the kind that it may have, as the last."""
 
     name: str
     dtype: tf.DType
     length: int
+    also: str = ""
 
 
 _TOP = _Feature(TOP, tf.string, 1)
@@ -164,10 +169,14 @@ def _ends_with_probabilities(head: bytes, num_classes: int) -> bool:
 @functools.cache
 def _parser(feature: _Feature) -> Any:
     spec = {feature.name: tf.io.FixedLenFeature([feature.length], feature.dtype)}
-    return tf.function(
-        lambda serialized: tf.io.parse_example(serialized, spec)[feature.name],
-        input_signature=[tf.TensorSpec([None], tf.string)],
-    )
+    if feature.also:
+        spec[feature.also] = tf.io.FixedLenFeature([1], feature.dtype, default_value=[""])
+
+    def parse(serialized: tf.Tensor) -> tf.Tensor:
+        found = tf.io.parse_example(serialized, spec)
+        return tf.concat([found[name] for name in spec], axis=1)
+
+    return tf.function(parse, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
 
 
 def _parse(path: str, serialized: Sequence[bytes], numbers: Sequence[int], feature: _Feature) -> np.ndarray:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from data.records import soft_labels
 
 IMAGE = "image/encoded"
+FILENAME = "image/filename"
 CLASS_LABEL = "image/class/label"
 PROBABILITIES = "probabilities"
 CLASSES = "classes"
@@ -37,14 +38,18 @@ def _serialize(features: dict[str, tf.train.Feature]) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
-def labeled_example(encoded: bytes, label: int) -> bytes:
-    """A labeled image; `label` is 1-based, as in the release."""
-    return _serialize({IMAGE: _bytes(encoded), CLASS_LABEL: _int(label)})
+def labeled_example(encoded: bytes, label: int, name: bytes = b"") -> bytes:
+    """A labeled image; `label` is 1-based, as in the release; `name` is its file's, if that is kept."""
+    return _serialize({IMAGE: _bytes(encoded), CLASS_LABEL: _int(label), **_named(name)})
 
 
-def unlabeled_example(encoded: bytes) -> bytes:
-    """An image without a label."""
-    return _serialize({IMAGE: _bytes(encoded)})
+def unlabeled_example(encoded: bytes, name: bytes = b"") -> bytes:
+    """An image without a label; `name` is its file's, if that is kept."""
+    return _serialize({IMAGE: _bytes(encoded), **_named(name)})
+
+
+def _named(name: bytes) -> dict[str, tf.train.Feature]:
+    return {FILENAME: _bytes(name)} if name else {}
 
 
 def prediction_example(probabilities: np.ndarray, top_k: int = 0) -> bytes:
@@ -54,10 +59,11 @@ def prediction_example(probabilities: np.ndarray, top_k: int = 0) -> bytes:
     return _serialize({PROBABILITIES: _floats(probabilities), CLASSES: _int(int(np.argmax(probabilities)))})
 
 
-def filtered_example(encoded: bytes, probabilities: np.ndarray, top_k: int = 0) -> bytes:
+def filtered_example(encoded: bytes, probabilities: np.ndarray, top_k: int = 0, name: bytes = b"") -> bytes:
     """An image with its soft label (with `top_k` in its sparse form), the argmax (0-based) and its confidence."""
     label = int(np.argmax(probabilities))
     features = {IMAGE: _bytes(encoded), LABEL: _int(label), CONFIDENCE: _floats(probabilities[label : label + 1])}
+    features.update(_named(name))
     if top_k:
         features[TOP] = _bytes(soft_labels.keep_top(probabilities, top_k))
     else:
@@ -88,3 +94,9 @@ def filtered_name(prefix: str, task: int, shard: int, num_shards: int) -> str:
 def image_of(example: bytes) -> bytes:
     """The encoded image of any record of ours."""
     return tf.train.Example.FromString(example).features.feature[IMAGE].bytes_list.value[0]
+
+
+def name_of(example: bytes) -> bytes:
+    """The name of the file that an image came from; empty where it was not kept."""
+    features = tf.train.Example.FromString(example).features.feature
+    return features[FILENAME].bytes_list.value[0] if FILENAME in features else b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import itertools
 import os
 import struct
@@ -11,22 +12,26 @@ from collections.abc import Callable, Iterable, Iterator
 import tensorflow as tf
 
 from runtime.errors import UserError
-from runtime.files import is_temporary, whole_file, write_faults
+from runtime.files import is_temporary, matching, whole_file, write_faults
 
 
 def find_shards(directories: str, pattern: str, flag: str) -> list[str]:
-    """Sorted files that match `pattern` in any of the `;`-separated directories.
+    """Sorted files whose names match `pattern` in any of the `;`-separated directories.
+
+    Args:
+      directories: taken as they are, whatever signs they have.
+      pattern: of a name, with `?`, `*` and `[0-9]`; what a user typed must be escaped in it (`glob.escape`).
+      flag: the flag that gave the directories, for messages.
 
     Raises:
       UserError: a directory matches nothing (says which pattern, and the flag to change).
     """
     found: list[str] = []
     for directory in directories.split(";"):
-        full = os.path.join(directory, pattern)
-        matches = [path for path in tf.io.gfile.glob(full) if not is_temporary(path)]
+        matches = [path for path in matching(directory, fnmatch.translate(pattern)) if not is_temporary(path)]
         if not matches:
-            raise UserError(f"--{flag}: no file matches {full}")
-        found += sorted(matches)
+            raise UserError(f"--{flag}: no file matches {os.path.join(directory, pattern)}")
+        found += matches
     return found
 
 

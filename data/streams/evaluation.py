@@ -26,6 +26,7 @@ def evaluation_stream(
     pipeline: Pipeline = Pipeline(),
     limit: Optional[int] = None,
     skipped: Sequence[Unreadable] = (),
+    fit: str = "crop",
 ) -> tf.data.Dataset:
     """Every labeled image once; batches have one static size and are filled up with images of weight 0.
 
@@ -36,6 +37,7 @@ def evaluation_stream(
       pipeline: this process's share.
       limit: the first so many images alone, over all pipelines; None for all.
       skipped: records to leave out (see `unreadable_records`).
+      fit: how an image that is no square becomes one (`data.tasks.FITS`).
 
     Returns:
       {"image" float32 [batch, H, W, 3] in 0..255, "label" int32 [batch], "weight" float32 [batch] (0 for filling)}.
@@ -43,7 +45,7 @@ def evaluation_stream(
 
     def prepare(record: Record) -> dict[str, tf.Tensor]:
         features = parse_labeled(record, num_classes)
-        image = decoding.evaluation_image(features["encoded"], image_size, small_image_model)
+        image = decoding.evaluation_image(features["encoded"], image_size, small_image_model, fit)
         return {"image": image, "label": features["label"], "weight": tf.constant(1.0)}
 
     dataset = read_records(tf.data.Dataset.from_tensor_slices(files), skipped).take(-1 if limit is None else limit)

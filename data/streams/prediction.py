@@ -34,6 +34,7 @@ def prediction_stream(
     num_draws: int = 0,
     finished_before: Sequence[int] = (),
     augmenter: Augmenter = randaugment.randaugment,
+    fit: str = "crop",
 ) -> tf.data.Dataset:
     """Batches of one static size over all files in order, one a replica and step.
 
@@ -54,6 +55,7 @@ def prediction_stream(
       finished_before: for each file how many images of finished files come between it and the file before it; none where
         it is empty.
       augmenter: computes RandAugment.
+      fit: how an image that is no square becomes one (`data.tasks.FITS`); `noise` has its own.
 
     Returns:
       {"image" float32 [batch, H, W, 3], "file" int64 [batch] (position in `files`), "number" int64 [batch] (record in the
@@ -76,7 +78,7 @@ def prediction_stream(
         def inputs() -> dict[str, tf.Tensor]:
             encoded = parsing.parse_unlabeled(record)["encoded"]
             if noise is None:
-                return {"image": decoding.evaluation_image(encoded, image_size, small_image_model)}
+                return {"image": decoding.evaluation_image(encoded, image_size, small_image_model, fit)}
             return noised_inputs(encoded, noise, image_size, small_image_model, num_draws, augmenter)
 
         def zeros() -> dict[str, tf.Tensor]:
@@ -116,7 +118,7 @@ def noised_inputs(
     """
     of_image = tf.strings.to_hash_bucket_strong(encoded, tf.int64.max, key=[noise.seed, 0])
     seed = tf.stack([segments.mix_seed(noise.seed), of_image])
-    options = TrainingOptions(image_size, small_image_model, noise.flip, noise.augment)
+    options = TrainingOptions(image_size, small_image_model, noise.flip, noise.augment, fit=noise.fit)
     image = training_image(encoded, seed, options, augmenter)
     # Not the very seed that the crop is drawn from.
     return {"image": image, "draws": tf.random.stateless_uniform([num_draws], seed + 1, alg="philox")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import fnmatch
 from collections.abc import Sequence
 from typing import Any, Optional
 
@@ -19,6 +19,7 @@ from data.streams.reading import finished_at_once, parallel_map, parallel_option
 from data.streams.segments import Segments, Shards, positions
 from data.streams.unreadable import Unreadable
 from runtime.errors import UserError
+from runtime.files import matching
 from runtime.workers import Pipeline
 
 LABELED_PATTERN = "train-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9]"
@@ -50,8 +51,8 @@ def training_files(data: DataConfig, online_teacher: bool) -> tuple[list[str], l
 
 def _check_labels_exist(directories: str) -> None:
     for directory in directories.split(";"):
-        images = tf.io.gfile.glob(os.path.join(directory, UNLABELED_PATTERN))
-        if images and not tf.io.gfile.glob(os.path.join(directory, FILTERED_PATTERN)):
+        images = matching(directory, fnmatch.translate(UNLABELED_PATTERN))
+        if images and not matching(directory, fnmatch.translate(FILTERED_PATTERN)):
             raise UserError(
                 f"--unlabel_data_dir: {min(images)} and its neighbours have no pseudo labels; make them with --mode=predict and "
                 "--mode=balance, or give the teacher that labels them in training (--teacher_model_name, --teacher_model_path)"
@@ -129,7 +130,8 @@ def _images(
 ) -> tf.data.Dataset:
     batch, replicas, segments, pipeline = shape
 
-    options = TrainingOptions(data.image_size, data.small_image_model, data.task.flip, augment, data.remove_aug)
+    task = data.task
+    options = TrainingOptions(data.image_size, data.small_image_model, task.flip, augment, data.remove_aug, task.fit)
     begun: dict[str, TrainingOptions] = {"image": options}
     if teacher_image_size is not None and data.noise_teacher:
         begun["teacher_image"] = dataclasses.replace(options, image_size=teacher_image_size, augment=data.augment)
@@ -139,7 +141,9 @@ def _images(
         features = parse(record)
         encoded = features.pop("encoded")
         if teacher_image_size is not None and not data.noise_teacher:
-            features["teacher_image"] = decoding.evaluation_image(encoded, teacher_image_size, data.small_image_model)
+            features["teacher_image"] = decoding.evaluation_image(
+                encoded, teacher_image_size, data.small_image_model, task.fit
+            )
         for name, options in begun.items():
             own = 0 if name == "image" else _OF_TEACHER
             image_seed = tf.bitwise.bitwise_xor(tf.stack([seed, position]), tf.constant(own, tf.int64))

@@ -163,9 +163,9 @@ def _pixels(config: ClassifyConfig, items: list[Item]) -> Iterator[tuple[Answer,
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
     def prepare(encoded: tf.Tensor) -> tf.Tensor:
-        return decoding.evaluation_image(encoded, side, small)
+        return decoding.evaluation_image(encoded, side, small, config.fit)
 
-    load = functools.partial(load_image, side=side if small else 0)
+    load = functools.partial(load_image, side=side if small else 0, fit=config.fit)
     with Workers[Item, Loaded](load, 1 if len(items) < SERIAL_LIMIT else 0) as workers:
         for item, loaded in zip(items, workers.map(items)):
             name = listing.shown(item.path)
@@ -178,17 +178,22 @@ def _pixels(config: ClassifyConfig, items: list[Item]) -> Iterator[tuple[Answer,
                 yield Answer(name, problem=first_line(error)), None
 
 
-def load_image(item: Item, side: int) -> Loaded:
+def load_image(item: Item, side: int, fit: str = "crop") -> Loaded:
     """Reads one image as `folder` does; with `side`, of that many pixels."""
     loaded = files.load(item, Rules())
-    return loaded._replace(encoded=fitted(loaded.encoded, side)) if side and not loaded.problem else loaded
+    return loaded._replace(encoded=fitted(loaded.encoded, side, fit)) if side and not loaded.problem else loaded
 
 
-def fitted(encoded: bytes, side: int) -> bytes:
-    """The image as it is if it is `side` x `side`, else its central square scaled to that, as PNG."""
+def fitted(encoded: bytes, side: int, fit: str = "crop") -> bytes:
+    """The image as it is if it is `side` x `side`, else made a square (`data.tasks.FITS`) and scaled to that, as PNG."""
     from PIL import Image, ImageOps
 
     image = Image.open(io.BytesIO(encoded))
     if image.size == (side, side):
         return encoded
-    return to_png(ImageOps.fit(image.convert("RGB"), (side, side), Image.Resampling.BICUBIC))
+    rgb, size = image.convert("RGB"), (side, side)
+    if fit == "stretch":
+        return to_png(rgb.resize(size, Image.Resampling.BICUBIC))
+    if fit == "pad":
+        return to_png(ImageOps.pad(rgb, size, Image.Resampling.BICUBIC, color=(decoding.GREY,) * 3))
+    return to_png(ImageOps.fit(rgb, size, Image.Resampling.BICUBIC))

@@ -51,6 +51,7 @@ def classify_config(values: FlagValues) -> ClassifyConfig:
         checkpoint=checkpoint,
         inputs=tuple(needed(values, "input_files", "the images, files or folders")),
         image_size=image_size,
+        fit=task.fit,
         class_names=task.class_names,
         imagenet=task.name == "imagenet" and model.num_classes == TASKS["imagenet"].num_classes,
         output_csv=values.output_csv or "",

@@ -68,9 +68,10 @@ def predict_with(
         skip_corrupt_records=values.skip_corrupt_records,
         samples_per_class=values.samples_per_class,
         store_top_k=_store_top_k(values, model),
-        noise=TeacherNoise(augmentation(values, "augment_name"), task.flip, values.seed)
+        noise=TeacherNoise(augmentation(values, "augment_name"), task.flip, values.seed, task.fit)
         if values.noise_teacher
         else None,
+        fit=task.fit,
         class_names=task.class_names,
         use_averages=values.use_averages,
         device=device_config(values),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import os
 
 import tensorflow as tf
@@ -89,7 +90,7 @@ def _modified(path: str) -> int:
 
 
 def _image_shards(config: BalanceConfig) -> dict[int, str]:
-    pattern = f"{config.file_prefix}-?????-of-{config.num_shards:05d}"
+    pattern = f"{glob.escape(config.file_prefix)}-?????-of-{config.num_shards:05d}"
     found: dict[int, str] = {}
     for path in records_shards.find_shards(config.input_dir, pattern, "input_dir"):
         shard = int(os.path.basename(path).rsplit("-", 3)[1])
@@ -102,7 +103,7 @@ def _image_shards(config: BalanceConfig) -> dict[int, str]:
 
 
 def _prediction_shards(config: BalanceConfig) -> dict[int, dict[int, str]]:
-    pattern = f"{config.file_prefix}-info-?????-of-{config.num_shards:05d}-?????"
+    pattern = f"{glob.escape(config.file_prefix)}-info-?????-of-{config.num_shards:05d}-?????"
     found: dict[int, dict[int, str]] = {}
     for path in records_shards.find_shards(config.prediction_dir, pattern, "prediction_dir"):
         shard, _, _, worker = os.path.basename(path).rsplit("-", 4)[1:]

@@ -35,11 +35,12 @@ from pseudo_label.balance.plan import (
 )
 from pseudo_label.balance.shards import read_confidences, write_balanced, writing
 from pseudo_label.config import BalanceConfig
-from pseudo_label.made_with import SETTINGS_FILE, check_begun_with
+from pseudo_label.made_with import SETTINGS_FILE, check_begun_with, check_not_foreign
 from runtime.errors import UserError
-from runtime.files import is_temporary, remove_unfinished, write_text
+from runtime.files import is_temporary, matching, remove_unfinished, write_text
 from runtime.work_dir import STATS_FILE
 
+_IN_STATS = ("settings", "only_get_stats", "num_records", "num_unique", "classes")
 # These change how the work is done, where it goes or how it is shown, not what comes out.
 _WITHOUT_EFFECT = ("title", "output_dir", "only_get_stats", "beam_args")
 
@@ -168,14 +169,16 @@ def _begin(config: BalanceConfig) -> None:
     """Notes the settings that the shards will be made with, and removes what a killed run left half written."""
     with writing(data_dir(config)):
         tf.io.gfile.makedirs(data_dir(config))
-        remove_unfinished(data_dir(config))
+        for folder in (config.output_dir, data_dir(config)):
+            remove_unfinished(folder)
     _write_json(_path(config, SETTINGS_FILE), _settings(config))
 
 
 def _check_settings(config: BalanceConfig) -> None:
     path, wanted = _path(config, SETTINGS_FILE), _settings(config)
-    shards = tf.io.gfile.glob(os.path.join(data_dir(config), f"{OUTPUT_PREFIX}-*"))
-    if all(is_temporary(shard) for shard in shards):
+    check_not_foreign(_path(config, STATS_FILE), dict.fromkeys(_IN_STATS))
+    if all(is_temporary(shard) for shard in matching(data_dir(config), rf"{OUTPUT_PREFIX}-.*")):
+        check_not_foreign(path, wanted)
         return  # nothing was made with those settings: they may have been what was wrong
     if not tf.io.gfile.exists(path):
         raise UserError(

@@ -102,8 +102,8 @@ def _kept_records(files: ShardFiles, keep: np.ndarray, num_classes: int) -> Iter
         chosen = keep[done : done + len(images)]
         if len(images) == len(rows) == len(chosen) and chosen.any():
             numbers = (done + np.flatnonzero(chosen)).tolist()
-            encoded = parse_images(files.images, list(itertools.compress(images, chosen)), numbers)
-            yield filtered_examples(encoded, rows[chosen])
+            encoded, names = parse_images(files.images, list(itertools.compress(images, chosen)), numbers)
+            yield filtered_examples(encoded, rows[chosen], names)
         done += len(images)
     if done != len(keep):
         raise UserError(

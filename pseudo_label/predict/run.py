@@ -20,7 +20,7 @@ import tensorflow as tf
 from checkpoints import reading
 from checkpoints.reading import load_weights
 from data.fast import Fast
-from data.records.examples import filtered_example, image_of, prediction_example
+from data.records.examples import filtered_example, image_of, name_of, prediction_example
 from data.records.shards import shard_writer
 from data.streams import faults
 from data.streams.prediction import prediction_stream
@@ -29,18 +29,18 @@ from data.streams.unreadable import Unreadable
 from efficientnet.forward_pass import ForwardPass
 from efficientnet.model import EfficientNet
 from pseudo_label.config import PredictConfig
-from pseudo_label.made_with import SETTINGS_FILE, check_begun_with
+from pseudo_label.made_with import SETTINGS_FILE, check_begun_with, check_not_foreign
 from pseudo_label.predict.samples import Samples
 from pseudo_label.predict.shards import (
     Shard,
     expected_images,
     find_shards,
     pending_shards,
-    remove_unfinished_shard,
+    remove_unfinished_shards,
     share_of_records,
 )
 from runtime import devices as strategies
-from runtime.files import write_faults, write_text
+from runtime.files import matching, write_faults, write_text
 from runtime.progress import progress
 
 Batch = dict[str, Any]
@@ -111,9 +111,10 @@ def _check_settings(config: PredictConfig) -> None:
     """Notes what the labels are made with, and raises UserError where some were made with something else."""
     folder = config.info_dir or config.output_dir
     path, wanted = os.path.join(folder, SETTINGS_FILE), _settings(config)
-    if tf.io.gfile.exists(path) and tf.io.gfile.glob(os.path.join(folder, "info-*.txt")):
+    if tf.io.gfile.exists(path) and matching(folder, r"info-.*\.txt"):
         check_begun_with(path, config.output_dir, wanted)
         return
+    check_not_foreign(path, wanted)
     with write_faults(path, OUTPUT_FLAG):
         write_text(path, json.dumps(wanted, indent=1) + "\n")
 
@@ -128,6 +129,8 @@ def _settings(config: PredictConfig) -> dict[str, Any]:
         "total_replicas": config.total_replicas,
         "noise": config.noise and dataclasses.asdict(config.noise),
     }
+    if config.fit != "crop":  # an earlier version knew nothing else, and noted nothing
+        settings["fit"] = config.fit
     return json.loads(json.dumps(settings))
 
 
@@ -172,6 +175,7 @@ class Prediction:
             raise faults.explain(error, files) from error
 
     def _run(self, pending: list[Shard]) -> None:
+        remove_unfinished_shards(pending)
         skipped = unreadable_records([shard.source for shard in pending], self.config.skip_corrupt_records)
         with progress(self.config.title, total=expected_images(self.config, pending, skipped), unit="images") as bar:
             predictions = _ByFile(self._predictions(pending, skipped, bar))
@@ -184,7 +188,6 @@ class Prediction:
         count = 0
         sources = share_of_records(shard.source, config) if config.reassign_label else None
         samples = self.samples.of(shard)
-        remove_unfinished_shard(shard.output)
         with shard_writer(shard.output, OUTPUT_FLAG) as write:
             for number, probabilities in predictions:
                 left_out = not probabilities.any()
@@ -193,7 +196,7 @@ class Prediction:
                 else:
                     source = next(sources)
                     if not left_out:
-                        write(filtered_example(image_of(source), probabilities, config.store_top_k))
+                        write(filtered_example(image_of(source), probabilities, config.store_top_k, name_of(source)))
                 if left_out:
                     self.summary.left_out += 1
                 else:
@@ -224,6 +227,7 @@ class Prediction:
                 self.num_draws,
                 [shard.finished_before for shard in pending],
                 self.fast.augmenter,
+                config.fit,
             )
 
         for batch, outputs in self._answers(iter(self.strategy.distribute_datasets_from_function(make))):

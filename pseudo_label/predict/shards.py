@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -18,6 +17,7 @@ from data.streams.training import FILTERED_PATTERN
 from data.streams.unreadable import Unreadable
 from pseudo_label.config import PredictConfig
 from runtime.errors import UserError
+from runtime.files import remove_unfinished
 
 EXACT_COUNT_LIMIT = 1 << 30  # bytes of shards whose records are counted beforehand; more are estimated
 
@@ -135,8 +135,8 @@ def share_of_records(path: str, config: PredictConfig) -> Iterator[bytes]:
             yield record
 
 
-def remove_unfinished_shard(path: str) -> None:
-    """Removes what a killed run left of the file that is about to be written."""
-    for leftover in tf.io.gfile.glob(path + ".writing-*"):
-        with contextlib.suppress(tf.errors.NotFoundError):
-            tf.io.gfile.remove(leftover)
+def remove_unfinished_shards(pending: Sequence[Shard]) -> None:
+    """Removes what a killed run left of the files that are about to be written; those of other processes stay."""
+    for paths in ([shard.output for shard in pending], [shard.count_file for shard in pending]):
+        for folder in {os.path.dirname(path) for path in paths}:
+            remove_unfinished(folder, {os.path.basename(path) for path in paths})

@@ -17,6 +17,7 @@ from data.tasks import Task
 from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
 from runtime.errors import UserError
+from runtime.files import temporary_beside
 from tests.efficientnet.tiny import NUM_CLASSES, tiny
 from training import saving
 from training.state import TrainingState
@@ -153,7 +154,7 @@ def test_a_killed_export_goes_on(exported: dict[str, str], checkpoint: str, tmp_
     shutil.copytree(os.path.dirname(exported["weights"]), folder)
     saved = (folder / "saved_model" / "saved_model.pb").read_bytes()
     (folder / "weights.h5").unlink()
-    (folder / "saved_model.writing-0a1b2c/variables").mkdir(parents=True)
+    os.makedirs(temporary_beside(f"{folder}/saved_model") + "/variables")
     export.export(ExportConfig("export", CONFIG, checkpoint, str(folder), SIZE, TASK))
     assert (folder / "saved_model" / "saved_model.pb").read_bytes() == saved
     assert sorted(os.listdir(folder)) == sorted(os.listdir(os.path.dirname(exported["weights"])))

@@ -689,3 +689,13 @@ def test_what_convert_and_export_get():
     arguments = ("--mode=export", "--predict_ckpt_path=a/model.ckpt", "--output_dir=b", "--export_tf1")
     exported = build.export_config(parsed(*arguments, "--use_averages=False"))
     assert (exported.checkpoint, exported.tf1_checkpoint, exported.use_averages) == ("a/model.ckpt", True, False)
+
+
+def test_a_folder_may_say_that_mirrored_images_are_of_another_class():
+    folder = ("--mode=prepare", "--task_name=folder", "--data_dir=data", "--source_dir=pictures")
+    assert build.prepare_config(parsed(*folder)).flip
+    assert not build.prepare_config(parsed(*folder, "--noflip")).flip
+    with pytest.raises(
+        UserError, match=r"^--flip is for --task_name=folder; of --task_name=svhn it is known, so leave it out$"
+    ):
+        build.prepare_config(parsed("--mode=prepare", "--task_name=svhn", "--data_dir=data", "--noflip"))

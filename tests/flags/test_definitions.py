@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
 from absl import flags
+from absl.flags import IllegalFlagValueError
+from hypothesis import example, given
 
 import main
 from flags import command_line
 from flags.definitions import GROUPS, SCOPES
 from flags.kinds import Scope
 from tests.flags.parsing import parsed
+from tests.runtime.test_files import NAMES
 
 # docs/release.md, section 11, in its order. augment_name: `v1` is the value that names RandAugment; the default names none, as
 # section 10's `none` for b0 and b1 shows.
@@ -120,6 +124,10 @@ OURS: dict[str, Any] = {
     "input_files": [],
     "output_csv": None,
     "num_labeled": 40,
+    "known_classes": 10,
+    "unlabeled_classes": "all",
+    "flip": True,
+    "fit": "crop",
     "eval_split": None,
     "use_averages": True,
     "samples_per_class": 30,
@@ -128,6 +136,10 @@ OURS: dict[str, Any] = {
     "remat": False,
     "profile_steps": None,
     "store_top_k": 0,
+    "study": [],
+    "seeds": "0,1,2,3,4",
+    "parallel": 1,
+    "results_dir": None,
 }
 
 
@@ -279,3 +291,36 @@ def test_a_mode_reads_the_flags_whose_scope_names_it(mode, tmp_path):
         main.MODES[mode][0](values)
         read |= values.__dict__["read"] & set(SCOPES)
     assert read | {"mode"} == {name for name, scope in SCOPES.items() if scope & place}
+
+
+ONE_FOLDER = ("data_dir", "model_dir", "work_dir", "output_dir", "info_dir", "source_dir", "results_dir")
+FOLDERS = ("label_data_dir", "unlabel_data_dir", "input_dir", "prediction_dir")
+PATHS = ("init_model_path", "teacher_model_path", "predict_ckpt_path", "output_csv")
+
+
+@given(NAMES)
+@example("[1] * ? $x , ~ ü")
+def test_a_path_is_taken_as_it_is_but_for_home_at_its_beginning(name):
+    home = os.path.expanduser("~")
+    for flag in (*ONE_FOLDER, *FOLDERS, *PATHS):
+        if ";" in name and flag not in PATHS:
+            continue
+        assert parsed(f"--{flag}=~/{name}")[flag].value == f"{home}/{name}"
+        assert parsed(f"--{flag}=./{name}")[flag].value == f"./{name}"
+    assert parsed(f"--input_files=~/{name}", f"--input_files=x/{name}").input_files == [f"{home}/{name}", f"x/{name}"]
+
+
+def test_home_is_known_in_each_of_several_folders_and_in_flag_files(tmp_path):
+    home = os.path.expanduser("~")
+    for flag in FOLDERS:
+        assert parsed(f"--{flag}=~/a;b;~/c")[flag].value == f"{home}/a;b;{home}/c"
+    (tmp_path / "x.flags").write_text("--data_dir=~/x\n")
+    assert parsed(f"--flagfile={tmp_path}/x.flags").data_dir == f"{home}/x"
+
+
+@pytest.mark.parametrize("flag", ONE_FOLDER)
+def test_a_flag_that_takes_one_folder_refuses_several(flag):
+    with pytest.raises(
+        IllegalFlagValueError, match=r"expected one folder; `;` separates several where more can be given"
+    ):
+        parsed(f"--{flag}=a;b")

@@ -112,8 +112,18 @@ def test_a_folder_of_images_becomes_records_that_describe_themselves(tmp_path, c
     assert task.mean == pytest.approx(np.mean(pixels, axis=(0, 1, 2)), abs=1e-6)
     assert task.std == pytest.approx(np.std(pixels, axis=(0, 1, 2)), abs=1e-6)
     assert (data / "unreadable.txt").read_text() == ""
-    assert capsys.readouterr().out == f"{data}: prepared folder, 15 images in 4 shards\n"
+    assert (data / "noted.txt").read_text() == ""
+    assert (data / "duplicates.csv").read_text() == "picture,equal_to,became\n"
+    assert capsys.readouterr().out == (
+        "class        labeled  test\n"
+        "cat                3     2\n"
+        "dog                3     2\n"
+        "(unlabeled)        5\n"
+        f"{data}: prepared folder, 15 images in 4 shards\n"
+    )
 
+
+UNKNOWN = f"not an image of a known format ({', '.join(files.FORMATS)})"
 
 FORMATS: dict[str, tuple[Image.Image, dict[str, Any], str]] = {
     "grey.jpg": (Image.fromarray(picture()[..., 0]), {"quality": 95}, "JPEG"),
@@ -245,8 +255,8 @@ def test_what_cannot_be_used_is_listed_counted_and_left_out(tmp_path, capsys):
         "cut.jpg": listed[prefix + "cut.jpg"],
         "cut.png": listed[prefix + "cut.png"],
         "empty.jpg": "an empty file",
-        "notes.txt": "not an image of a known format (JPEG, PNG, WEBP, GIF, BMP, TIFF)",
-        "bad\\xff\\nname.jpg": "not an image of a known format (JPEG, PNG, WEBP, GIF, BMP, TIFF)",
+        "notes.txt": UNKNOWN,
+        "bad\\xff\\nname.jpg": UNKNOWN,
         "huge.png": "30000 x 30000 pixels, more than the 100,000,000 that are decoded; shrink it",
         "pixel.png": "1 x 1 pixels, fewer than 2 x 2",
         "line.png": "30000 x 2 pixels, too narrow to be scaled to 2048",
@@ -449,17 +459,22 @@ def test_an_interrupted_run_goes_on_after_its_last_whole_shard(tmp_path, monkeyp
 
 def test_what_the_file_system_refused_is_tried_again(tmp_path, monkeypatch):
     fill(tmp_path / "source")
-    read_bytes = files.read_bytes
+    read_bytes, refused = files.read_bytes, ["dog", "4.png"]
 
     def refuse(item):
-        if "dog" in item.path or item.path.endswith("4.png"):
+        if any(text in item.path for text in refused):
             raise PermissionError(13, "Permission denied")
         return read_bytes(item)
 
     monkeypatch.setattr(files, "read_bytes", refuse)
     with pytest.raises(UserError, match=r"no image of the class 'dog' can be read"):
         prepare(config(tmp_path))
-    assert (tmp_path / "data/unreadable.txt").read_text().endswith("unlabeled/part0/4.png\tPermission denied\n")
+    assert (tmp_path / "data/unreadable.txt").read_text().endswith("labeled/dog/2.jpg\tPermission denied\n")
+    refused.remove("dog")
+    prepare(config(tmp_path))
+    assert (tmp_path / "data/unreadable.txt").read_text() == "unlabeled/part0/4.png\tPermission denied\n"
+    marker = json.loads((tmp_path / "data/prepare.json").read_text())
+    (tmp_path / "data/prepare.json").write_text(json.dumps({**marker, "finished": False}))
     monkeypatch.undo()
     prepare(config(tmp_path))
     assert (tmp_path / "data/unreadable.txt").read_text() == ""

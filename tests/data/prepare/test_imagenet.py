@@ -218,7 +218,7 @@ def test_an_interrupted_run_leaves_finished_shards_alone(tmp_path, monkeypatch):
 
 def test_a_broken_image_is_listed_by_its_place(tmp_path, capsys):
     train = train_images()
-    train[CLASSES[1]][f"{CLASSES[1]}_0.JPEG"] = jpeg(0)[:-60]
+    train[CLASSES[1]][f"{CLASSES[1]}_0.JPEG"] = jpeg(0)[:-100]
     save_archives(tmp_path / "source", train)
     prepare(config(tmp_path))
     (line,) = (tmp_path / "data/unreadable.txt").read_text().splitlines()

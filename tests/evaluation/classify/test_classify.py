@@ -12,7 +12,7 @@ from PIL import Image
 
 from checkpoints import writing
 from data.fast import Fast
-from data.images import decoding
+from data.images import decoding, files
 from data.images.files import to_png
 from efficientnet.model import EfficientNet
 from efficientnet.ops import Ops
@@ -99,7 +99,7 @@ def test_the_answers_are_the_networks_on_evaluation_images(trained, tmp_path, ca
     assert rows[0]["class_1"] == NAMES[good[0].classes[0][0]]
     assert float(rows[0]["probability_2"]) == pytest.approx(good[0].classes[1][1], abs=1e-6)
     assert rows[3]["class_1"] == ""
-    assert rows[3]["problem"] == "not an image of a known format (JPEG, PNG, WEBP, GIF, BMP, TIFF)"
+    assert rows[3]["problem"] == f"not an image of a known format ({', '.join(files.FORMATS)})"
     out = capsys.readouterr().out
     assert f"{NAMES[good[0].classes[0][0]]}" in out.splitlines()[1]
     assert "1 of 5 files could not be read:\n" in out

@@ -19,11 +19,13 @@ from hypothesis import strategies as st
 from data.records.encoding import filtered_examples
 from data.records.examples import (
     CONFIDENCE,
+    FILENAME,
     IMAGE,
     LABEL,
     PROBABILITIES,
     filtered_example,
     labeled_example,
+    name_of,
     prediction_example,
     prediction_name,
     shard_name,
@@ -48,6 +50,7 @@ from pseudo_label.balance.run import balance
 from pseudo_label.balance.shards import read_confidences, write_balanced
 from pseudo_label.config import BalanceConfig
 from runtime.errors import UserError
+from runtime.files import temporary_beside
 
 CLASSES = 3
 
@@ -431,7 +434,7 @@ def test_interrupted_run_goes_on_with_what_is_missing(tmp_path):
     data = tmp_path / "out" / "data"
     (tmp_path / "out" / "stats.json").unlink()
     (data / "train-0-00001-of-00003").unlink()
-    (data / "train-0-00001-of-00003.writing-0123456789ab").write_bytes(b"half a shard")
+    Path(temporary_beside(f"{data}/train-0-00001-of-00003")).write_bytes(b"half a shard")
     kept = (data / "train-0-00000-of-00003").stat().st_mtime_ns
     balance(config)
     assert output_bytes(tmp_path / "out") == complete
@@ -727,6 +730,44 @@ def test_records_with_other_features_or_another_layout_are_read_too(tmp_path):
     assert {path.name: path.read_bytes() for path in (tmp_path / "other" / "data").iterdir()} == expected
 
 
+def test_the_names_of_files_stay_with_their_images(tmp_path):
+    shards = random_shards()
+    write_inputs(tmp_path, shards)
+    config = config_for(tmp_path)
+    balance_without_beam(config)
+    names = {}
+    for shard, probabilities in enumerate(shards):
+        images = [image_bytes(shard, row) for row in range(len(probabilities))]
+        names.update({image: f"unlabeled/ü {shard}/{row}.jpg".encode() for row, image in enumerate(images) if row % 7})
+        records = [unlabeled_example(image, names.get(image, b"")) for image in images]
+        write_shard(f"{tmp_path}/images/{shard_name('train', shard, 3)}", records)
+    balance_without_beam(dataclasses.replace(config, output_dir=f"{tmp_path}/named"))
+    found = 0
+    for path in (tmp_path / "named" / "data").iterdir():
+        nameless = read_shard(f"{tmp_path}/out/data/{path.name}")
+        for record, same in zip(read_shard(str(path)), nameless):
+            named, expected = tf.train.Example.FromString(record), tf.train.Example.FromString(same)
+            assert name_of(record) == names.get(image_of(expected), b"")
+            found += bool(name_of(record))
+            named.features.feature.pop(FILENAME, None)
+            assert named == expected
+    assert found > 20
+
+
 def only_probabilities(row: np.ndarray) -> bytes:
     feature = {PROBABILITIES: tf.train.Feature(float_list=tf.train.FloatList(value=row))}
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+
+def test_files_of_the_users_own_in_the_output_dir_are_not_written_over(tmp_path):
+    write_inputs(tmp_path, random_shards())
+    (tmp_path / "out").mkdir()
+    for name in ("stats.json", "settings.json"):
+        path = tmp_path / "out" / name
+        path.write_text('{"mine": 1}')
+        with pytest.raises(
+            UserError, match=rf"^--output_dir: \S+/out/{name} is there already and was not written here"
+        ):
+            balance(config_for(tmp_path))
+        assert path.read_text() == '{"mine": 1}'
+        path.unlink()

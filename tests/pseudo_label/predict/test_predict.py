@@ -342,13 +342,15 @@ def test_the_network_knows_how_many_images_all_shards_hold_whatever_is_left_to_d
 def test_a_full_disk_is_one_line_and_leaves_finished_shards_whole(folder, whole, tmp_path, monkeypatch):
     output_dir = tmp_path / "out"
     config = config_for(folder, output_dir)
-    names = iter("abcdefgh")
-    monkeypatch.setattr(files.uuid, "uuid4", lambda: type("Name", (), {"hex": next(names)}))
-    full = output_dir / (prediction_name("train", 1, SHARDS, 0) + ".writing-d")
-    output_dir.mkdir()
-    # The second shard's temporary file (the settings, the first shard and its count take a to c) lies on a device without room.
-    full.symlink_to("/dev/full")
-    monkeypatch.setattr(run, "remove_unfinished_shard", lambda path: None)
+    beside, name = files.temporary_beside, prediction_name("train", 1, SHARDS, 0)
+
+    def on_a_full_device(path):
+        temporary = beside(path)
+        if os.path.basename(path) == name:
+            os.symlink("/dev/full", temporary)
+        return temporary
+
+    monkeypatch.setattr(files, "temporary_beside", on_a_full_device)
     with pytest.raises(UserError) as error:
         run.predict(config)
     assert str(error.value) == (

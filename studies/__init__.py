@@ -1,0 +1,1 @@
+"""The paper's comparisons, and anyone's own: arms x seeds -> a table, a plot, a verdict (`--mode=study`, docs/studies.md)."""
