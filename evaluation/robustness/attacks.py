@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -25,21 +25,13 @@ Network = Callable[[tf.Tensor], tf.Tensor]
 _START, _TARGET = 0, 1
 
 
-class Gradient(NamedTuple):
-    """In which direction each pixel raises the loss, float32 [B, H, W, 3] of -1, 0 and 1; and the share of each picture's values
-    that have none, float32 [B]: their gradient is 0 or no number."""
-
-    sign: tf.Tensor
-    zeros: tf.Tensor
-
-
 def in_range(images: tf.Tensor) -> tf.Tensor:
     """The pictures that are attacked, float32: resizing by a bicubic kernel leaves 0..255, the attacker may not."""
     return tf.clip_by_value(tf.cast(images, tf.float32), 0.0, LEVELS)
 
 
-def gradient(network: Network, images: tf.Tensor, labels: tf.Tensor) -> Gradient:
-    """Of the cross entropy by the pixels.
+def loss_gradient(network: Network, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """The gradient of each picture's cross entropy by its pixels, float32 [B, H, W, 3].
 
     Args:
       network: with a gradient: the compiled inference on a CPU has none.
@@ -49,9 +41,14 @@ def gradient(network: Network, images: tf.Tensor, labels: tf.Tensor) -> Gradient
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, network(images))
-    values = tape.gradient(losses, images)  # of the sum, so that no picture's depends on how many there are
-    up, down = tf.cast(values > 0, tf.float32), tf.cast(values < 0, tf.float32)
-    return Gradient(up - down, 1.0 - tf.reduce_mean(up + down, [1, 2, 3]))
+    return tape.gradient(losses, images)  # of their sum, so that a picture's does not depend on how many there are
+
+
+def signs(gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Of a gradient [B, H, W, 3] its signs, float32 of -1, 0 and 1, and the share of each picture's values that have none,
+    float32 [B]: they are 0 or no number."""
+    up, down = tf.cast(gradient > 0, tf.float32), tf.cast(gradient < 0, tf.float32)
+    return up - down, 1.0 - tf.reduce_mean(up + down, [1, 2, 3])
 
 
 def fgsm(images: tf.Tensor, sign: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
@@ -59,7 +56,7 @@ def fgsm(images: tf.Tensor, sign: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
 
     Args:
       images: float32 [B, H, W, 3] in 0..255.
-      sign: of their `gradient`; one gradient serves every epsilon.
+      sign: float32 [B, H, W, 3], of their `loss_gradient`; one serves every epsilon.
       epsilon: float32 scalar, levels.
 
     Returns:
@@ -75,14 +72,14 @@ def pgd(
     epsilon: tf.Tensor,
     *,
     steps: int,
-    step_size: Optional[float] = None,
+    step_size: Optional[Any] = None,
     start: Optional[tf.Tensor] = None,
     targeted: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Steps by the gradient's sign, each brought back into the epsilon ball and into 0..255.
 
     Args:
-      network: see `gradient`.
+      network: see `loss_gradient`.
       images: float32 [B, H, W, 3] in 0..255.
       labels: int32 [B], the classes to get away from, or with `targeted` to get to.
       epsilon: float32 scalar, levels; 0 takes no step.
@@ -94,11 +91,11 @@ def pgd(
       steps.
     """
     lowest, highest = tf.maximum(images - epsilon, 0.0), tf.minimum(images + epsilon, LEVELS)
-    step = STEP_SHARE * epsilon / steps if step_size is None else tf.constant(step_size, tf.float32)
+    step = STEP_SHARE * epsilon / steps if step_size is None else tf.cast(step_size, tf.float32)
     step = -step if targeted else step
 
     def one(count: tf.Tensor, attacked: tf.Tensor, zeros: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        sign, without = gradient(network, attacked, labels)
+        sign, without = signs(loss_gradient(network, attacked, labels))
         return count + 1, tf.clip_by_value(attacked + step * sign, lowest, highest), zeros + without / steps
 
     first = images if start is None else tf.clip_by_value(images + epsilon * start, lowest, highest)
@@ -204,7 +201,7 @@ class Attacks:
 
     def _fgsm(self, batch: Mapping[str, tf.Tensor], epsilons: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images = in_range(batch["image"])
-        sign, zeros = gradient(self._model, images, batch["label"])
+        sign, zeros = signs(loss_gradient(self._model, images, batch["label"]))
         logits = _of_each(lambda epsilon: self._model(fgsm(images, sign, epsilon)), epsilons, tf.float32)
         return tf.transpose(logits, [1, 0, 2]), zeros
 
