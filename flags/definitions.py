@@ -532,7 +532,7 @@ ROBUST = (
         "pgd. Published sets: a, c, p, r, o, v2, real, sketch. In iterate a last stage measures the teacher and every student. "
         "[ours]",
     ),
-    text(
+    folder(
         "robustness_dir",
         None,
         ROBUSTNESS | ITERATE | RUN,

@@ -346,7 +346,7 @@ def arms(rows: Sequence[tuple[str, Sequence[float]]]) -> bytes:
     Args:
       rows: each arm's name and its accuracies, shares of 1.
     """
-    with _canvas(0.8 + 0.34 * len(rows)) as canvas:
+    with png_canvas(0.8 + 0.34 * len(rows)) as canvas:
         axes = canvas.figure.subplots()
         for number, (_, accuracies) in enumerate(rows):
             values = 100 * np.asarray(accuracies, np.float64)
