@@ -223,7 +223,7 @@ class _Real:
 
     def __init__(self, config: RobustnessConfig):
         self._pictures = validation_pictures(config.robustness_dir)
-        self._labels = real_labels(config.robustness_dir, config.networks[0].model.num_classes)
+        self._labels = real_labels(config.robustness_dir, config.networks[0].model.num_classes, REAL_PICTURES)
         self.num_pictures = len(self._pictures)
         self.settings: dict[str, Any] = {"num_pictures": self.num_pictures, "every": config.every}
 
