@@ -54,7 +54,8 @@ class AnsweringNetwork:
             self.identity = identity(prefix)
             self._attacks = None
             if attack is not None:
-                plain = EfficientNet(network.model, bfloat16=bfloat16)  # the fast inference has no gradient
+                # In float32, whose gradients have a sign where bfloat16's are 0; the fast inference has none at all.
+                plain = EfficientNet(network.model)
                 load_weights(plain, network.checkpoint, CHECKPOINT_FLAG, use_averages=use_averages)
                 self._attacks = Attacks(plain, attack, network.model.num_classes, strategy)
         self._step = tf.function(lambda images: strategy.run(model, args=(images,)), autograph=False)

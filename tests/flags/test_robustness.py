@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
@@ -89,6 +90,17 @@ def test_data_without_a_test_split_are_refused(tmp_path):
         UserError, match=r"--robustness: the data of --task_name=digits have no test split; prepare them with"
     ):
         config(f"--checkpoints={only}", "--robustness=generated", "--label_data_dir=l")
+
+
+@pytest.mark.parametrize("path", sorted((PRESETS / "robustness").glob("*.flags")), ids=lambda path: path.stem)
+def test_a_preset_measures_a_released_checkpoint(path):
+    found = config(f"--flagfile={path}", "--checkpoints=c", "--robustness_dir=sets")
+    (only,) = found.networks
+    assert found.measures == ("a", "r", "v2", "real", "sketch")
+    assert path.stem in (f"imagenet_{only.model.name[-2:]}", f"imagenet_l2_{only.image_size}")
+    comment = path.read_text().split("\n--")[0]
+    assert f"--flagfile=flags/presets/robustness/{path.name}" in comment
+    assert len(re.findall(r"\d\d\.\d{3}", comment)) == 6
 
 
 def test_names_are_where_the_paths_differ():
