@@ -30,6 +30,7 @@ class Scope(enum.Flag):
     PREDICT = enum.auto()
     BALANCE = enum.auto()
     CLASSIFY = enum.auto()
+    ROBUSTNESS = enum.auto()
     CONVERT = enum.auto()
     EXPORT = enum.auto()
     ITERATE = enum.auto()

@@ -32,7 +32,15 @@ from flags.kinds import Scope
 from flags.network import teacher_of
 from pseudo_label.config import IterateConfig, RoundConfig
 from runtime.errors import UserError
-from runtime.work_dir import balanced_dir, data_dir, finetuned_dir, predictions_dir, student_dir, teacher_dir
+from runtime.work_dir import (
+    balanced_dir,
+    data_dir,
+    finetuned_dir,
+    predictions_dir,
+    robustness_dir,
+    student_dir,
+    teacher_dir,
+)
 from training.config import TrainConfig
 
 # Tasks that `prepare` makes of nothing but what is installed.
@@ -97,7 +105,8 @@ def iterate_config(values: FlagValues, command: str = "", students: Optional[Seq
         with _said_of(this.title):
             stages.append(_round_config(override(values, common), this, number, work_dir, images, network))
         network = stages[-1].outcome
-    return IterateConfig(work_dir, teacher, tuple(stages), prepare, ready, command)
+    robustness = build.rounds_robustness(values, teacher, stages, robustness_dir(work_dir))
+    return IterateConfig(work_dir, teacher, tuple(stages), prepare, ready, robustness, command)
 
 
 def _check_given(values: FlagValues) -> None:
