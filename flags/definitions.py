@@ -416,10 +416,10 @@ DATA = (
     ),
     switch(
         "flip",
-        True,
+        None,
         PREPARE,
-        "Of a folder: mirrored images keep their class, so trainings mirror half of them. --noflip if they do not: arrows, text, "
-        "left and right hands. [ours]",
+        "Of a folder: mirrored images keep their class, so trainings mirror half of them. --noflip if they do not: arrows, left "
+        "and right hands. Default: no if pictures can be told from their mirror images, as text and digits can. [ours]",
     ),
     choice(
         "fit",

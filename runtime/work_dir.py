@@ -9,6 +9,7 @@
       roundN/student/        model_dir
       roundN/finetuned/      model_dir (only with --finetune)
       report/                report.md, results.json, plots
+      recipe/                the numbers of a run on one's own pictures, as flag files (flags/own_pictures.py)
 
 A model_dir holds checkpoints, model.json, metrics.jsonl, evaluations.jsonl (one line each time) and evaluation.json (the last).
 """
@@ -64,6 +65,11 @@ def model_dir(work_dir: str, number: int, finetuned: bool = False) -> str:
     if not number:
         return teacher_dir(work_dir)
     return finetuned_dir(work_dir, number) if finetuned else student_dir(work_dir, number)
+
+
+def recipe_dir(folder: str) -> str:
+    """The flag files that say the numbers of a run; `folder` is its work_dir or model_dir."""
+    return os.path.join(folder, "recipe")
 
 
 def report_dir(work_dir: str) -> str:
