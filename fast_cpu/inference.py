@@ -62,7 +62,7 @@ def normalized(
         outputs = kernels.convolution(inputs, kernel, convolution.strides)
     else:
         outputs = kernels.gated_convolution(inputs, gate, kernel)
-    return kernels.with_sigmoid(_swish_of_sum, outputs, offset) if activate else tf.nn.bias_add(outputs, offset)
+    return kernels.elementwise(_swish_of_sum, outputs, offset) if activate else tf.nn.bias_add(outputs, offset)
 
 
 def block(layers: MBConv, inputs: tf.Tensor, forward: Optional[ForwardPass]) -> tf.Tensor:
@@ -110,8 +110,8 @@ def _uncast(variable: tf.Variable) -> tf.Variable:
     return getattr(variable, "_variable", variable)
 
 
-def _swish_of_sum(sigmoid: kernels.Sigmoid, inputs: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    return kernels.swish(sigmoid, tf.nn.bias_add(inputs, offset))
+def _swish_of_sum(inputs: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    return kernels.swish(tf.nn.bias_add(inputs, offset))
 
 
 def _weights(layers: MBConv) -> Bottleneck:
@@ -200,14 +200,14 @@ def _of_image(image: tf.Tensor, padded: tf.Tensor, weights: Bottleneck, stride: 
     padded = _inserted(padded, features, weights.depthwise.kernel.shape[0], stride)
     size = [-(-side // stride) for side in image.shape[:2]]
     features = _swish(_depthwise(padded, weights.depthwise, size, stride))
-    gate = kernels.sigmoid(_pixels(_swish(_pixels(_mean(features), weights.squeeze)), weights.excite))
+    gate = tf.nn.sigmoid(_pixels(_swish(_pixels(_mean(features), weights.squeeze)), weights.excite))
     # As many multiplications less as the image has more pixels than the kernel has columns.
     gated = tf.reshape(gate, [-1, 1]) * weights.project.kernel
     return _pixels(features, weights.project._replace(kernel=gated)), padded
 
 
 def _swish(features: tf.Tensor) -> tf.Tensor:
-    return features * kernels.sigmoid(features)
+    return features * tf.nn.sigmoid(features)
 
 
 def _pixels(image: tf.Tensor, linear: Linear) -> tf.Tensor:

@@ -6,23 +6,15 @@ Measured on x86-64 with TensorFlow 2.15 (docs/performance.md, Training).
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
-from numpy.polynomial import Chebyshev, Polynomial
 
 from fast_cpu.xla import compiled
 
-# As TensorFlow computes it, or XLA.
-Sigmoid = Callable[[tf.Tensor], tf.Tensor]
-
 # Smaller tensors are not worth what XLA takes to compile their loop.
 FUSED_ELEMENTS = 1 << 18
-# Coefficients of 2^x for x within 0.5, the highest first: 2e-9 from it, where float32 has 6e-8.
-_POWERS_OF_2 = Chebyshev.interpolate(np.exp2, 6, domain=[-0.5, 0.5]).convert(kind=Polynomial).coef[::-1].tolist()
 
 
 def convolution(inputs: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int]) -> tf.Tensor:
@@ -65,48 +57,19 @@ def elementwise(function: Callable[..., tf.Tensor], *inputs: tf.Tensor) -> tf.Te
     return _compiled(function, tuple(tuple(value.shape) for value in inputs))(*inputs)
 
 
-def with_sigmoid(function: Callable[..., tf.Tensor], *inputs: tf.Tensor) -> tf.Tensor:
-    """`elementwise` of a function whose first argument is sigmoid: it receives the fastest one."""
-    if not _pays(inputs[0]):
-        return function(tf.nn.sigmoid, *inputs)
-    return elementwise(_with_own(function), *inputs)
-
-
-@functools.cache
-def _with_own(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-    return functools.partial(function, sigmoid)
-
-
 def _pays(tensor: tf.Tensor) -> bool:
     elements = tensor.shape.num_elements()
     return elements is not None and elements >= FUSED_ELEMENTS
 
 
-@tf.custom_gradient
-def sigmoid(inputs: tf.Tensor) -> Any:
-    """Sigmoid as XLA computes it fastest: 1 / (1 + 2^t), computed in float32, in fewer instructions than its own.
-
-    2^t is 2^n, made of an exponent's bits, times a polynomial of what t is beside the whole number n, within 0.5.
-    """
-    # Not `clip_by_value`, of which XLA makes an operation that loses NaN.
-    power = tf.maximum(tf.maximum(tf.cast(inputs, tf.float32), -88.0) * -math.log2(math.e), -126.0)
-    whole = tf.round(power)
-    rest = power - whole
-    fraction = functools.reduce(lambda total, factor: total * rest + factor, _POWERS_OF_2, tf.zeros([]))
-    # So much added, a float32's lowest bits are those of the whole number and the exponent's bias.
-    exponent = tf.bitwise.left_shift(tf.bitcast(whole + (1.5 * 2.0**23 + 127), tf.int32), 23)
-    outputs = tf.cast(1.0 / (1.0 + fraction * tf.bitcast(exponent, tf.float32)), inputs.dtype)
-    return outputs, lambda upstream: upstream * outputs * (1.0 - outputs)
+def swish(inputs: tf.Tensor) -> tf.Tensor:
+    """Swish, for `elementwise`."""
+    return inputs * tf.nn.sigmoid(inputs)
 
 
-def swish(sigmoid: Sigmoid, inputs: tf.Tensor) -> tf.Tensor:
-    """Swish, for `with_sigmoid`."""
-    return inputs * sigmoid(inputs)
-
-
-def swish_gradient(sigmoid: Sigmoid, upstream: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
-    """The gradient by inputs of their swish, whose gradient is `upstream`; for `with_sigmoid`."""
-    gate = sigmoid(inputs)
+def swish_gradient(upstream: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
+    """The gradient by inputs of their swish, whose gradient is `upstream`; for `elementwise`."""
+    gate = tf.nn.sigmoid(inputs)
     return upstream * gate * (1.0 + inputs * (1.0 - gate))
 
 

@@ -60,14 +60,17 @@ def _loop(shape: _Shape, level: float, cutout_const: float, translate_const: flo
     def loop(images: tf.Tensor, op: tf.Tensor, sign: tf.Tensor, center: tf.Tensor) -> tf.Tensor:
         count, layers = tf.unstack(tf.shape(op))
 
-        def apply_next(step: tf.Tensor, array: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            number, layer = step // layers, step % layers
-            drawn = array.read(number), sign[number, layer], center[number, layer]
-            branches = [functools.partial(function, *drawn) for function in functions]
-            return step + 1, array.write(number, tf.switch_case(op[number, layer], branches))
+        def augment_next(number: tf.Tensor, array: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            def apply_next(layer: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+                drawn = values, sign[number, layer], center[number, layer]
+                branches = [functools.partial(function, *drawn) for function in functions]
+                return layer + 1, tf.switch_case(op[number, layer], branches)
+
+            values = tf.while_loop(lambda layer, _: layer < layers, apply_next, [0, array.read(number)])[1]
+            return number + 1, array.write(number, values)
 
         array = tf.TensorArray(tf.uint8, count, element_shape=images.shape[1:], clear_after_read=False)
-        return tf.while_loop(lambda step, _: step < count * layers, apply_next, [0, array.unstack(images)])[1].stack()
+        return tf.while_loop(lambda number, _: number < count, augment_next, [0, array.unstack(images)])[1].stack()
 
     return compiled(loop)
 

@@ -69,11 +69,11 @@ def _normalized_swish(
             values = [upstream, inputs, *scale_and_offset(gamma, beta, mean, variance)]
             if pool:
                 values += [of_pooled[0] / tf.cast(tf.reduce_prod(tf.shape(inputs)[1:3]), inputs.dtype)]
-            inner = kernels.with_sigmoid(_swish_gradient, *values)
+            inner = kernels.elementwise(_swish_gradient, *values)
             spaces = {f"reserve_space_{index}": value for index, value in enumerate(reserved, 1)}
             return tf.raw_ops.FusedBatchNormGradV3(y_backprop=inner, x=inputs, **options, **spaces)[:3]
 
-        outputs = kernels.with_sigmoid(kernels.swish, normal)
+        outputs = kernels.elementwise(kernels.swish, normal)
         pooled = [tf.reduce_mean(outputs, [1, 2])] if pool else []
         return (outputs, *pooled), gradient
 
@@ -83,7 +83,6 @@ def _normalized_swish(
 
 
 def _swish_gradient(
-    sigmoid: kernels.Sigmoid,
     upstream: tf.Tensor,
     inputs: tf.Tensor,
     scale: tf.Tensor,
@@ -97,7 +96,7 @@ def _swish_gradient(
     if of_pooled is not None:
         upstream += of_pooled[:, tf.newaxis, tf.newaxis]
     values = tf.cast(inputs, tf.float32) * scale + offset
-    return tf.cast(kernels.swish_gradient(sigmoid, tf.cast(upstream, tf.float32), values), upstream.dtype)
+    return tf.cast(kernels.swish_gradient(tf.cast(upstream, tf.float32), values), upstream.dtype)
 
 
 def _convolved(convolution: tf.keras.layers.Conv2D, inputs: tf.Tensor, gate: Optional[tf.Tensor] = None) -> tf.Tensor:
