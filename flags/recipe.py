@@ -164,6 +164,9 @@ def small_side(side: int) -> int:
 def choose_network(facts: Facts, chosen: _Chosen, number: int) -> None:
     """Variant, width and depth of the teacher (number 0) or a student."""
     if "model_name" in chosen.values:
+        if number:  # not the teacher's coefficients, but those of the variant that was asked for
+            chosen.add("width_coefficient", None, "the variant's own")
+            chosen.add("depth_coefficient", None, "the variant's own")
         return
     if facts.device == "cpu":
         width = 0.5 if number == 0 else 0.75

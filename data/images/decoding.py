@@ -57,8 +57,7 @@ def evaluation_image(encoded: tf.Tensor, image_size: int, small_image_model: boo
 
 
 def stored_image(encoded: tf.Tensor, size: int, fit: str = "crop") -> tf.Tensor:
-    """The image as it is stored, uint8 [size, size, 3]; one of another size is fitted and scaled (bicubic) to that, as
-    classify does."""
+    """The image as it is stored, uint8 [size, size, 3]; one of another size is fitted and scaled to that."""
     image = decode(encoded)
     is_stored = tf.reduce_all(tf.equal(tf.shape(image)[:2], size))
     image = tf.cond(is_stored, lambda: image, lambda: _scaled(image, size, fit))

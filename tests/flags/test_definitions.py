@@ -124,7 +124,7 @@ OURS: dict[str, Any] = {
     "input_files": [],
     "output_csv": None,
     "num_labeled": 40,
-    "flip": True,
+    "flip": None,
     "fit": "crop",
     "eval_split": None,
     "use_averages": True,
