@@ -129,7 +129,7 @@ def choose_teacher(facts: Facts, chosen: _Chosen) -> None:
     steps = num_steps(facts, chosen, 800)
     chosen.add("train_steps", steps, passes(facts, chosen, steps))
     choose_rate(facts, chosen, 0.1, 0.005)
-    choose_noise(facts, chosen, layers=2, magnitude=10)
+    choose_noise(chosen, layers=1, magnitude=5)
     chosen.add("moving_average_decay", 0.98, "averages over some 50 steps, a small share of so short a training")
     choose_logs(facts, chosen)
 
@@ -194,7 +194,7 @@ def choose_student(facts: Facts, chosen: _Chosen, number: int, teacher: Flags) -
     ratio = 4.0 if facts.unlabeled >= 4 * facts.labeled else max(1.0, round(facts.unlabeled / max(facts.labeled, 1), 1))
     chosen.add("unlabel_ratio", ratio, "unlabeled pictures for each labeled one in a step")
     chosen.add("train_batch_size", batch_size(facts, 12), f"and {ratio:g} times as many unlabeled ones")
-    steps = num_steps(facts, chosen, 1400)
+    steps = num_steps(facts, chosen, 600 if number == 1 else 800)
     chosen.add("train_steps", steps, passes(facts, chosen, steps))
     choose_rate(facts, chosen, 0.1, 0.005)
 
@@ -234,11 +234,13 @@ def choose_rate(facts: Facts, chosen: _Chosen, base: float, final: float) -> Non
         chosen.add("final_base_lr", final, f"the last step still learns, at {100 * share:.0f} % of the rate")
 
 
-def choose_noise(facts: Facts, chosen: _Chosen, layers: int, magnitude: int) -> None:
+def choose_noise(chosen: _Chosen, layers: int, magnitude: int) -> None:
     """The noise of teacher and students."""
     chosen.add("augment_name", "v1", "RandAugment: no step sees the same picture twice")
     chosen.add("randaug_layer", layers, "operations on a picture")
-    chosen.add("randaug_mag", magnitude, "as strong as RandAugment's tables are made for")
+    chosen.add(
+        "randaug_mag", magnitude, "half as strong as RandAugment's tables allow: few steps cannot learn from more"
+    )
     chosen.add("dropout_rate", 0.2, "the noise of the network")
     chosen.add("stochastic_depth_rate", 0.1, "half the paper's, for a network of few blocks")
 
@@ -266,4 +268,4 @@ def model_of(values: Flags, classes: int) -> ModelConfig:
 
 def num_rounds(facts: Facts) -> int:
     """How many students follow one another."""
-    return 1
+    return 2

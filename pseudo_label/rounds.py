@@ -17,9 +17,10 @@ settings. At the end of each run the report is written anew.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Optional
 
 import tensorflow as tf
 
@@ -27,9 +28,11 @@ from checkpoints import convert, writing
 from checkpoints.config import ConvertConfig
 from data.fast import Fast
 from data.prepare.run import prepare
+from data.streams.evaluation import count_labels
 from data.tasks import TASK_FILE
 from evaluation.config import EvaluateConfig
-from evaluation.run import evaluate
+from evaluation.run import evaluate, split_files
+from pseudo_label import verdict
 from pseudo_label.balance.inputs import data_dir
 from pseudo_label.balance.run import balance
 from pseudo_label.config import IterateConfig
@@ -38,6 +41,7 @@ from pseudo_label.predict.run import predict
 from pseudo_label.predict.shards import find_shards, has_predictions
 from pseudo_label.results import collect
 from reporting import report
+from reporting.numbers import read_json
 from runtime import devices as strategies
 from runtime.errors import UserError
 from runtime.files import remove_unfinished
@@ -139,8 +143,31 @@ def iterate(config: IterateConfig, fast: Fast = Fast()) -> dict[str, Any]:
         manifest.mark_begun(stage)
         stage.run(stage.config)
         manifest.mark_done(stage)
+        for line in _verdict(config, stage.name):
+            print(f"notice: {line}", file=sys.stderr)
         tf.keras.backend.clear_session()
     return _report(config)
+
+
+def _verdict(config: IterateConfig, stage: str) -> list[str]:
+    """What is to be said of a network that a stage trained or measured, if it is no better than what was there before."""
+    split, teacher = config.teacher.evaluation, config.teacher
+    if split is None:
+        return []
+    if stage in ("teacher", "teacher/evaluate"):
+        found = _evaluated(teacher)
+        counts = count_labels(split_files(split), split.task.num_classes)
+        return verdict.of_teacher(found, max(counts) / sum(counts)) if found else []
+    for number, this in enumerate(config.rounds, start=1):
+        if stage == f"round{number}/student":
+            found, before = _evaluated(this.student), _evaluated(teacher)
+            return verdict.of_student(found, before, this.student.title) if found and before else []
+        teacher = this.outcome
+    return []
+
+
+def _evaluated(training: TrainConfig) -> Optional[dict[str, Any]]:
+    return read_json(os.path.join(training.model_dir, EVALUATION_FILE))
 
 
 def _report(config: IterateConfig) -> dict[str, Any]:
