@@ -8,6 +8,11 @@ from typing import Any
 from absl.flags import FlagValues
 
 from flags import command_line
+from flags.definitions import SCOPES
+from flags.kinds import Scope
+
+# Neither a teacher nor a finetuning reads them: both train on labeled images alone.
+NOT_OF_TEACHERS = {name: None for name, scope in SCOPES.items() if Scope.TEACHER not in scope}
 
 Changes = Mapping[str, Any]  # {flag: value}; None is the flag's default
 

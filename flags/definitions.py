@@ -319,6 +319,14 @@ UNLABELED = (
         "their balancing, its training. A relative path counts from the flag file that names it, else from the current folder. "
         "The teacher is --model_name. [ours]",
     ),
+    number(
+        "minutes",
+        None,
+        ITS_OWN | RUN,
+        "Of one's own pictures: how long the whole run may take on this machine, about; what is not given is chosen so, "
+        "once some steps were measured. Default: what the pictures and the kind of machine want. [ours]",
+        *POSITIVE,
+    ),
     text(
         "finetune",
         None,

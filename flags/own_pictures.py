@@ -61,6 +61,8 @@ def with_recipe(values: FlagValues, folder: str, typed: Optional[FlagValues] = N
       UserError: nothing to train on, or a recipe that cannot be read or written.
     """
     if not applies(values) or (not _is_there(folder) and _has_begun(folder)):
+        if values.minutes:
+            raise UserError("--minutes: only the recipe for one's own pictures can be made for a time; leave it out")
         return values
     iterating = values.mode == "iterate"
     facts = facts_of(values)
@@ -72,7 +74,11 @@ def with_recipe(values: FlagValues, folder: str, typed: Optional[FlagValues] = N
     given = {name: values[name].value for name in SCOPES if values[name].present}
     entries = students.entries(values.rounds) if iterating else []
     said = [each.said for each in students.read_rounds(values)] if entries else []
-    made = recipes.recipe(facts, given, said) if iterating else recipes.Recipe(recipes.training(facts, given), ())
+    measured = {}
+    if values.minutes and not _is_there(folder):
+        budget = importlib.import_module("flags.minutes").budget(values, facts, given, said)
+        facts, measured = dataclasses.replace(facts, effort=budget.effort), budget._asdict()
+    made = recipes.recipe(facts, given, said)
     chosen: Changes = {choice.flag: choice.value for choice in made.run}
     path = os.path.join(recipe_dir(folder), RUN_FILE)
     if _is_there(folder):
@@ -83,7 +89,7 @@ def with_recipe(values: FlagValues, folder: str, typed: Optional[FlagValues] = N
             _write_round(folder, number, changes, choices)
             for number, (changes, choices) in enumerate(zip(said or [{}] * len(made.rounds), made.rounds), start=1)
         ]
-        noted = {"facts": dataclasses.asdict(facts), "rounds": list(values.rounds)}
+        noted = {"facts": dataclasses.asdict(facts), "rounds": list(values.rounds), "measured": measured}
         write_text(os.path.join(recipe_dir(folder), FACTS_FILE), json.dumps(noted, indent=1, sort_keys=True) + "\n")
         write_text(path, _run_text(facts, typed or values, made.run, [os.path.basename(round) for round in rounds]))
     for line in _said(path, facts, made):

@@ -89,13 +89,15 @@ class _Chosen:
 
 
 def recipe(facts: Facts, given: Flags, rounds: Sequence[Flags] = ()) -> Recipe:
-    """For `--mode=iterate`.
+    """For `--mode=iterate`; for `train` and `train_and_eval` that of the one network.
 
     Args:
       facts: about pictures and machine.
       given: the flags of the command line.
       rounds: what is given of each student (its network, ratio and more); as many students as the recipe wants if empty.
     """
+    if given.get("mode") != "iterate":
+        return Recipe(training(facts, given), ())
     run = _Chosen(given)
     choose_teacher(facts, run)
     choose_labels(facts, run)
@@ -268,4 +270,4 @@ def model_of(values: Flags, classes: int) -> ModelConfig:
 
 def num_rounds(facts: Facts) -> int:
     """How many students follow one another."""
-    return 2
+    return 1 if facts.effort < 0.6 else 2 if facts.effort < 2.5 else 3

@@ -23,7 +23,7 @@ from checkpoints.config import ConvertConfig
 from checkpoints.description import Description
 from data.prepare.config import PrepareConfig
 from flags import build, own_pictures
-from flags.changed import Changes, override
+from flags.changed import NOT_OF_TEACHERS, Changes, override
 from flags.definitions import SCOPES
 from flags.folders import count_shards, in_data_dir, needed
 from flags.kinds import Scope
@@ -36,8 +36,6 @@ from training.config import TrainConfig
 
 # Tasks that `prepare` makes of nothing but what is installed.
 BUILT_IN_TASKS = ("digits",)
-# Neither the teacher nor a finetuning reads them: both train on labeled images alone.
-NOT_OF_TEACHERS = {name: None for name, scope in SCOPES.items() if Scope.TEACHER not in scope}
 
 
 def iterate_config(values: FlagValues, command: str = "") -> IterateConfig:
@@ -136,6 +134,7 @@ def _prepared(values: FlagValues, work_dir: str) -> FlagValues:
     This happens before the other stages' configs are made, because the files say which classes there are.
     """
     values = override(values, {"data_dir": values.data_dir or data_dir(work_dir)})
+    print(f"looking at the pictures in {values.source_dir}", flush=True)
     importlib.import_module("data.prepare.run").prepare(build.prepare_config(values))
     return override(values, {"source_dir": None, "num_shards": None})
 

@@ -36,6 +36,7 @@ from pseudo_label import verdict
 from pseudo_label.balance.inputs import data_dir
 from pseudo_label.balance.run import balance
 from pseudo_label.config import IterateConfig
+from pseudo_label.duration import Duration
 from pseudo_label.manifest import Manifest, Stage
 from pseudo_label.predict.run import predict
 from pseudo_label.predict.shards import find_shards, has_predictions
@@ -133,6 +134,9 @@ def iterate(config: IterateConfig, fast: Fast = Fast()) -> dict[str, Any]:
     for folder in own_folders(config):
         remove_unfinished(folder)
     to_do = stages_to_do(planned, manifest)
+    duration = Duration([stage for stage in planned if stage.name in to_do], config.teacher.data.task)
+    if to_do:
+        print(duration.before())
     for number, stage in enumerate(planned, start=1):
         if stage.name not in to_do:
             print(f"[{number}/{len(planned)}] {stage.name}: done before")
@@ -141,8 +145,12 @@ def iterate(config: IterateConfig, fast: Fast = Fast()) -> dict[str, Any]:
         if stage.name == "teacher":
             _check_images(config)
         manifest.mark_begun(stage)
-        stage.run(stage.config)
+        if isinstance(stage.config, TrainConfig):
+            stage.run(stage.config, paced=duration.paced(stage))
+        else:
+            stage.run(stage.config)
         manifest.mark_done(stage)
+        duration.done(stage.name)
         for line in _verdict(config, stage.name):
             print(f"notice: {line}", file=sys.stderr)
         tf.keras.backend.clear_session()

@@ -125,6 +125,7 @@ OURS: dict[str, Any] = {
     "output_csv": None,
     "num_labeled": 40,
     "flip": None,
+    "minutes": None,
     "fit": "crop",
     "eval_split": None,
     "use_averages": True,

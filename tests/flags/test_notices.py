@@ -73,7 +73,7 @@ def test_a_number_that_a_description_says_too_is_not_noticed(tmp_path):
 def test_the_loop_with_another_number_of_classes():
     arguments = (
         *ITERATE, "--task_name=svhn", "--label_data_dir=a", "--unlabel_data_dir=b", "--num_label_classes=7",
-        "--rounds=efficientnet-b0:4",
+        "--rounds=efficientnet-b0:4", "--final_base_lr=0.001",
     )  # fmt: skip
     (first,) = rounds.iterate_config(parsed(*arguments)).rounds
     assert (first.predict.model.num_classes, first.balance.num_classes, first.student.model.num_classes) == (7, 7, 7)
