@@ -130,7 +130,7 @@ def choose_teacher(facts: Facts, chosen: _Chosen) -> None:
     chosen.add("train_batch_size", batch_size(facts, 20), "several steps for each pass over few labeled pictures")
     steps = num_steps(facts, chosen, 800)
     chosen.add("train_steps", steps, passes(facts, chosen, steps))
-    choose_rate(facts, chosen, 0.1, 0.005)
+    choose_rate(facts, chosen, 0.05, 0.005)
     choose_noise(chosen, layers=1, magnitude=5)
     chosen.add("moving_average_decay", 0.98, "averages over some 50 steps, a small share of so short a training")
     choose_logs(facts, chosen)
@@ -196,9 +196,10 @@ def choose_student(facts: Facts, chosen: _Chosen, number: int, teacher: Flags) -
     ratio = 4.0 if facts.unlabeled >= 4 * facts.labeled else max(1.0, round(facts.unlabeled / max(facts.labeled, 1), 1))
     chosen.add("unlabel_ratio", ratio, "unlabeled pictures for each labeled one in a step")
     chosen.add("train_batch_size", batch_size(facts, 12), f"and {ratio:g} times as many unlabeled ones")
-    steps = num_steps(facts, chosen, 600 if number == 1 else 800)
+    steps = num_steps(facts, chosen, 600)
     chosen.add("train_steps", steps, passes(facts, chosen, steps))
-    choose_rate(facts, chosen, 0.1, 0.005)
+    choose_rate(facts, chosen, 0.05, 0.005)
+    chosen.add("randaug_layer", 2, "operations on a picture: more noise than its teacher had, as the paper wants")
 
 
 def choose_labels(facts: Facts, chosen: _Chosen) -> None:

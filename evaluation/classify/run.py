@@ -20,7 +20,7 @@ from data.fast import Fast
 from data.images import decoding, files
 from data.images.files import Item, Loaded, Rules
 from data.prepare import listing
-from data.prepare.image_shards import SERIAL_LIMIT
+from data.prepare.image_shards import PATIENCE
 from efficientnet.model import EfficientNet
 from evaluation.classify import imagenet_names
 from evaluation.classify.table import Answer, csv_faults, table, write_csv
@@ -163,7 +163,7 @@ def _pixels(config: ClassifyConfig, items: list[Item]) -> Iterator[tuple[Answer,
     def prepare(encoded: tf.Tensor) -> tf.Tensor:
         return decoding.evaluation_image(encoded, side, small, config.fit)
 
-    with Workers[Item, Loaded](load_image, 1 if len(items) < SERIAL_LIMIT else 0) as workers:
+    with Workers[Item, Loaded](load_image, 0, PATIENCE) as workers:
         for item, loaded in zip(items, workers.map(items)):
             name = listing.shown(item.path)
             if loaded.problem:

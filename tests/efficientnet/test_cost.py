@@ -10,8 +10,6 @@ from efficientnet.cost import multiplications
 from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
 
-SMALL = {"width_coefficient": 0.2, "depth_coefficient": 0.3}
-
 
 def test_b0_costs_what_its_paper_says():
     assert multiplications(ModelConfig("efficientnet-b0", 1000), 224) == pytest.approx(390e6, rel=0.02)
@@ -19,7 +17,9 @@ def test_b0_costs_what_its_paper_says():
 
 @pytest.mark.parametrize(("small_images", "size"), [(False, 64), (True, 28), (True, 24)])
 def test_the_convolutions_are_those_that_tensorflow_counts(small_images, size):
-    config = ModelConfig("efficientnet-b0", 10, small_image_model=small_images, **SMALL)
+    config = ModelConfig(
+        "efficientnet-b0", 10, small_image_model=small_images, width_coefficient=0.2, depth_coefficient=0.3
+    )
     model = EfficientNet(config)
     function = tf.function(model).get_concrete_function(tf.TensorSpec([1, size, size, 3]))
     frozen, _ = convert_variables_to_constants_v2_as_graph(function)
