@@ -20,6 +20,7 @@ from runtime.imported_later import imported_later
 NOTES = re.compile(rb"^(WARNING: All log messages before absl::InitializeLog|I0000 00:00:)")
 STDERR = 2
 
+
 def quieten() -> None:
     """Keeps what libraries say of themselves (devices, ends of life, backends) off the terminal; warnings still show."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
