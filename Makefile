@@ -50,7 +50,7 @@ studies: $(READY)
 	$(BIN)/python main.py --flagfile=studies/digits.flags --study=$(STUDY) --seeds=$(SEEDS) --work_dir=runs/studies --results_dir=studies/results/digits
 
 studies-page: $(READY)
-	$(BIN)/python -m studies.docs
+	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m studies.docs
 
 lint: $(READY)
 	$(BIN)/ruff check .

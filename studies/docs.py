@@ -22,8 +22,8 @@ SEEDS = range(5)
 PAGE, PLOTS = "docs/studies.md", "docs/studies"
 HEAD = """# The paper's studies, run here
 
-What matters in self-training with noise? Section 4 of the paper and its appendix make ten claims. Each is a study here, and one of
-ours is about the threshold. A study trains some arms, which differ in one thing, with several seeds. The base is the run of
+What matters in self-training with noise? Section 4 of the paper and its appendix make ten claims. Each is a study here, and one
+of ours is about the threshold. A study trains some arms, which differ in one thing, with several seeds. The base is the run of
 `flags/presets/digits.flags`: 40 labeled digits, some 1,257 unlabeled ones, 500 for testing. No arm was tuned: base, arms,
 contrasts and seeds were written down before the first run. Noise, iteration, unlabeled and labels may get more seeds until a
 difference of 2 points is decided, up to ten. Small digits are not ImageNet: a claim that fails here may hold there.
