@@ -22,9 +22,9 @@ from runtime.errors import UserError
 # the module, and with it TensorFlow, is imported.
 MODES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "prepare": (build.prepare_config, "data.prepare.run", "prepare"),
-    "train": (build.train_config, "training.trainer", "train"),
+    "train": (rounds.training_config, "training.trainer", "train"),
     "eval": (build.evaluate_config, "evaluation.run", "evaluate"),
-    "train_and_eval": (build.train_config, "training.trainer", "train"),
+    "train_and_eval": (rounds.training_config, "training.trainer", "train"),
     "predict": (build.predict_config, "pseudo_label.predict.run", "run"),
     "balance": (build.balance_config, "pseudo_label.balance.run", "balance"),
     "iterate": (lambda flags: rounds.iterate_config(flags, _command()), "pseudo_label.rounds", "iterate"),

@@ -322,6 +322,14 @@ UNLABELED = (
         "their balancing, its training. A relative path counts from the flag file that names it, else from the current folder. "
         "The teacher is --model_name. [ours]",
     ),
+    number(
+        "minutes",
+        None,
+        ITS_OWN | RUN,
+        "Of one's own pictures: how long the whole run may take on this machine, about; what is not given is chosen so, "
+        "once some steps were measured. Default: what the pictures and the kind of machine want. [ours]",
+        *POSITIVE,
+    ),
     text(
         "finetune",
         None,
@@ -438,10 +446,10 @@ DATA = (
     ),
     switch(
         "flip",
-        True,
+        None,
         PREPARE,
-        "Of a folder: mirrored images keep their class, so trainings mirror half of them. --noflip if they do not: arrows, text, "
-        "left and right hands. [ours]",
+        "Of a folder: mirrored images keep their class, so trainings mirror half of them. --noflip if they do not: arrows, left "
+        "and right hands. Default: no if pictures can be told from their mirror images, as text and digits can. [ours]",
     ),
     choice(
         "fit",

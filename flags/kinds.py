@@ -113,7 +113,7 @@ def choice(name: str, default: str, choices: Sequence[str], scope: Scope, help: 
     return Flag(name, scope, add)
 
 
-def switch(name: str, default: bool, scope: Scope, help: str) -> Flag:
+def switch(name: str, default: Optional[bool], scope: Scope, help: str) -> Flag:
     """On or off."""
 
     def add(**where: Any) -> None:

@@ -10,6 +10,7 @@
       roundN/finetuned/      model_dir (only with --finetune)
       robustness/            robustness.md, robustness.json, plots, outcomes/ (only with --robustness)
       report/                report.md, results.json, plots
+      recipe/                the numbers of a run on one's own pictures, as flag files (flags/own_pictures.py)
 
 A model_dir holds checkpoints, model.json, metrics.jsonl, evaluations.jsonl (one line each time) and evaluation.json (the last).
 """
@@ -72,6 +73,11 @@ def model_dir(work_dir: str, number: int, finetuned: bool = False) -> str:
 def robustness_dir(work_dir: str) -> str:
     """How robust the networks are."""
     return os.path.join(work_dir, "robustness")
+
+
+def recipe_dir(folder: str) -> str:
+    """The flag files that say the numbers of a run; `folder` is its work_dir or model_dir."""
+    return os.path.join(folder, "recipe")
 
 
 def report_dir(work_dir: str) -> str:
