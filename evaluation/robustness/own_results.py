@@ -164,7 +164,8 @@ def _signs_of_masking(how: str, number: int, epsilons: Sequence[float], parts: M
         for name in ("fgsm", "pgd")
         if name in parts and how == "pgd"
     }
-    return signs_of_masking(parts[how].kept[number]["zeros"], right.get("fgsm"), right.get("pgd"))
+    kept = parts[how].kept[number]
+    return signs_of_masking(kept["zeros"], right.get("fgsm"), right.get("pgd"), kept.get("at_255"))
 
 
 def _attack_in_words(how: str, config: RobustnessConfig) -> str:
