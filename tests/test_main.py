@@ -115,6 +115,14 @@ PARTS = {
     "classify": ("--predict_ckpt_path=c", "--input_files=f"),
     "convert": ("--init_model_path=c", "--model_dir=m"),
     "export": ("--predict_ckpt_path=c", "--output_dir=o"),
+    "robustness": (
+        "--checkpoints=c",
+        "--robustness=fgsm",
+        "--output_dir=o",
+        "--label_data_dir=l",
+        "--model_name=efficientnet-b0",
+    ),
+    "study": ("--study=noise", "--work_dir=w"),
 }
 
 
