@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -177,7 +178,7 @@ def test_the_table_of_modes_names_what_exists():
     for _, module, function in main.MODES.values():
         path = ROOT / (module.replace(".", "/") + ".py")
         path = path if path.exists() else ROOT / module.replace(".", "/") / "__init__.py"
-        assert f"def {function}(config" in path.read_text(), module
+        assert re.search(rf"^def {function}\(\s*config: ", path.read_text(), re.M), module
 
 
 def test_the_report_gets_the_command_line(monkeypatch):
