@@ -131,7 +131,10 @@ def iterate(config: IterateConfig, fast: Fast = Fast()) -> dict[str, Any]:
     to_do = stages_to_do(planned, manifest)
     for number, stage in enumerate(planned, start=1):
         if stage.name not in to_do:
-            print(f"[{number}/{len(planned)}] {stage.name}: done before")
+            shorter = (
+                " with fewer steps, and stays because others were made with it" if manifest.is_longer(stage) else ""
+            )
+            print(f"[{number}/{len(planned)}] {stage.name}: done before{shorter}")
             continue
         print(f"[{number}/{len(planned)}] {stage.name}")
         if stage.name == "teacher":
@@ -170,11 +173,14 @@ def own_folders(config: IterateConfig) -> list[str]:
 
 def stages_to_do(planned: Sequence[Stage], manifest: Manifest) -> set[str]:
     """Names of the stages that are not done, or whose outputs are gone while something still needs them: a network always
-    (the report measures it), labels and records where the stage after them is to be done."""
+    (the report measures it), labels and records where the stage after them is to be done. And of a training that is to have
+    more steps than it had, if nothing was made with it yet."""
     to_do: set[str] = set()
-    needed = False
+    needed = used = False
     for stage in reversed(planned):
         needed = not manifest.is_done(stage) or ((needed or stage.is_result) and not stage.is_there())
+        needed |= manifest.is_longer(stage) and not used
+        used |= manifest.has_begun(stage)
         to_do |= {stage.name} if needed else set()
     return to_do
 

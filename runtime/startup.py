@@ -10,6 +10,7 @@ from types import ModuleType
 
 from absl import logging
 
+from runtime import machine
 from runtime.imported_later import imported_later
 
 
@@ -25,6 +26,7 @@ def quieten() -> None:
 def imported(module: str) -> ModuleType:
     """Imports a module without what is rarely used, and without looking for garbage meanwhile, nor ever again among what
     that made: a fifth of the time."""
+    _limit_threads()
     gc.disable()
     try:
         with imported_later():
@@ -32,3 +34,10 @@ def imported(module: str) -> ModuleType:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def _limit_threads() -> None:
+    """Has TensorFlow start as many threads as a container's quota has processors for: more would be stopped in turn."""
+    if machine.cores() < machine.schedulable():
+        for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+            os.environ.setdefault(name, str(machine.cores()))

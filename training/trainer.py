@@ -135,13 +135,13 @@ class Trainer:
                         log.add(self.step, metrics)
                 self._boundary(last, log)
                 if signal.requested and self.step < last:
-                    self._leave(log)
+                    self._leave(signal.requested, log)
 
-    def _leave(self, log: Optional[MetricsLog]) -> None:
+    def _leave(self, signal: int, log: Optional[MetricsLog]) -> None:
         if log:
             self._save(log)
-        print(f"{self.config.title}: SIGTERM at step {self.step}, saved; the same command continues")
-        raise SystemExit(signals.EXIT_CODE)
+        print(f"{self.config.title}: {signals.name_of(signal)} at step {self.step}, saved; the same command continues")
+        raise SystemExit(signals.exit_code(signal))
 
     def _boundary(self, last: int, log: Optional[MetricsLog]) -> None:
         config, step = self.config, self.step

@@ -17,6 +17,7 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
+from data.records.shards import contents_of
 from pseudo_label.balance import beam
 from pseudo_label.balance import plan as balance_plan
 from pseudo_label.balance.inputs import OUTPUT_PREFIX, ShardFiles, data_dir, find_shards, is_newer, newest_input
@@ -35,9 +36,10 @@ from pseudo_label.balance.plan import (
 )
 from pseudo_label.balance.shards import read_confidences, write_balanced, writing
 from pseudo_label.config import BalanceConfig
-from pseudo_label.made_with import SETTINGS_FILE, check_begun_with, check_not_foreign
+from pseudo_label.made_with import CONTENTS, SETTINGS_FILE, check_begun_with, check_not_foreign, first_other
 from runtime.errors import UserError
 from runtime.files import is_temporary, matching, remove_unfinished, write_text
+from runtime.places import one_spelling
 from runtime.work_dir import STATS_FILE
 
 _IN_STATS = ("settings", "only_get_stats", "num_records", "num_unique", "classes")
@@ -162,7 +164,7 @@ def _finished_stats(config: BalanceConfig, newest: int) -> Optional[dict[str, An
         return None
     stats = _read_json(path)
     complete = config.only_get_stats or not stats["only_get_stats"]
-    return stats if complete and stats["settings"] == _settings(config) else None
+    return stats if complete and not first_other(stats["settings"], _settings(config)) else None
 
 
 def _begin(config: BalanceConfig) -> None:
@@ -188,7 +190,10 @@ def _check_settings(config: BalanceConfig) -> None:
 
 
 def _settings(config: BalanceConfig) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in _WITHOUT_EFFECT}
+    """What the records follow from: folders in one spelling, and what lies there."""
+    folders = {name: one_spelling(getattr(config, name)) for name in ("input_dir", "prediction_dir")}
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _WITHOUT_EFFECT}
+    return {**settings, **folders, CONTENTS: {name: contents_of(folder) for name, folder in folders.items()}}
 
 
 def _path(config: BalanceConfig, name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -22,7 +23,6 @@ from data.tasks import load_task
 from efficientnet.variants import ModelConfig
 from evaluation.config import EvaluateConfig
 from evaluation.run import evaluate
-from runtime import signals
 from runtime.config import DeviceConfig
 from runtime.errors import UserError
 from training import trainer
@@ -135,19 +135,20 @@ def test_a_run_that_stopped_continues_bit_for_bit(config, finished, monkeypatch)
             assert one.read() == two.read()
 
 
-def test_sigterm_saves_mid_segment_and_the_run_continues_bit_for_bit(config, finished, monkeypatch, capsys):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_mid_segment_and_the_run_continues_bit_for_bit(config, finished, number, monkeypatch, capsys):
     boundary = trainer.Trainer._boundary
 
     def terminate(self, last, log):
         boundary(self, last, log)
         if self.step == 4:
-            os.kill(os.getpid(), signals.EXIT_CODE - 128)
+            os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
         patch.setattr(trainer.Trainer, "_boundary", terminate)
         trainer.train(config)
-    assert stop.value.code == 143
-    assert "SIGTERM at step 4, saved" in capsys.readouterr().out
+    assert stop.value.code == 128 + number
+    assert f"{number.name} at step 4, saved" in capsys.readouterr().out
     assert writing.list_own(config.model_dir)[-1] == 4
     trainer.train(config)
     assert_same_tensors(config.model_dir, finished.model_dir)
