@@ -25,6 +25,7 @@ from runtime.work_dir import MANIFEST_FILE
 IGNORED_SETTINGS = (
     "device",
     "beam_args",
+    "label_names",
     "keep_checkpoint_max",
     "num_processes",
     "download",

@@ -30,12 +30,13 @@ from data.prepare.run import prepare
 from data.tasks import TASK_FILE
 from evaluation.config import EvaluateConfig
 from evaluation.run import evaluate
+from pseudo_label import foresight
 from pseudo_label.balance.inputs import data_dir
 from pseudo_label.balance.run import balance
 from pseudo_label.config import IterateConfig
 from pseudo_label.manifest import Manifest, Stage
 from pseudo_label.predict.run import predict
-from pseudo_label.predict.shards import find_shards, has_predictions
+from pseudo_label.predict.shards import has_predictions
 from pseudo_label.results import collect
 from reporting import report
 from runtime import devices as strategies
@@ -129,6 +130,7 @@ def iterate(config: IterateConfig, fast: Fast = Fast()) -> dict[str, Any]:
     for folder in own_folders(config):
         remove_unfinished(folder)
     to_do = stages_to_do(planned, manifest)
+    checked = False
     for number, stage in enumerate(planned, start=1):
         if stage.name not in to_do:
             shorter = (
@@ -137,8 +139,9 @@ def iterate(config: IterateConfig, fast: Fast = Fast()) -> dict[str, Any]:
             print(f"[{number}/{len(planned)}] {stage.name}: done before{shorter}")
             continue
         print(f"[{number}/{len(planned)}] {stage.name}")
-        if stage.name == "teacher":
-            _check_images(config)
+        if stage.name != "prepare" and not checked:
+            foresight.check(config, to_do, planned)
+            checked = True
         manifest.mark_begun(stage)
         stage.run(stage.config)
         manifest.mark_done(stage)
@@ -183,15 +186,3 @@ def stages_to_do(planned: Sequence[Stage], manifest: Manifest) -> set[str]:
         used |= manifest.has_begun(stage)
         to_do |= {stage.name} if needed else set()
     return to_do
-
-
-def _check_images(config: IterateConfig) -> None:
-    """Raises UserError where the first students will have no images, before a teacher is trained for them."""
-    try:
-        for this in config.rounds[:1]:
-            find_shards(this.predict)
-    except UserError as error:
-        raise UserError(
-            f"{error}; a student learns from unlabeled images (--unlabel_data_dir): to train the teacher alone, use "
-            "--mode=train_and_eval"
-        ) from error

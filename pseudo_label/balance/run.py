@@ -44,7 +44,7 @@ from runtime.work_dir import STATS_FILE
 
 _IN_STATS = ("settings", "only_get_stats", "num_records", "num_unique", "classes")
 # These change how the work is done, where it goes or how it is shown, not what comes out.
-_WITHOUT_EFFECT = ("title", "output_dir", "only_get_stats", "beam_args")
+_WITHOUT_EFFECT = ("title", "output_dir", "only_get_stats", "beam_args", "label_names")
 
 
 def balance(config: BalanceConfig) -> dict[str, Any]:
@@ -73,15 +73,15 @@ def balance(config: BalanceConfig) -> dict[str, Any]:
         shards = [dataclasses.replace(files, finished=is_newer(files.output, newest)) for files in shards]
     beam.run(lambda root: _pipeline(root, shards, config), shards, newest, config)
     stats = _read_json(_path(config, STATS_FILE))
-    print(_in_words(stats, config.title))
+    print(_in_words(stats, config))
     return stats
 
 
-def _in_words(stats: dict[str, Any], title: str) -> str:
+def _in_words(stats: dict[str, Any], config: BalanceConfig) -> str:
     """What `stats.json` says, in a line: how many records, and which classes have none."""
     written = " would be written" if stats["only_get_stats"] else ""
-    line = f"{title}: {stats['num_records']} records of {stats['num_unique']} images{written}"
-    empty = [str(one["label"]) for one in stats["classes"] if not one["candidates"]]
+    line = f"{config.title}: {stats['num_records']} records of {stats['num_unique']} images{written}"
+    empty = [config.name_of(one["label"]) for one in stats["classes"] if not one["candidates"]]
     if not empty:
         return line
     named = ", ".join(empty[:20]) + (", ..." if len(empty) > 20 else "")

@@ -172,6 +172,16 @@ def test_a_loss_that_is_not_a_number_stops_and_saves_nothing(config):
     assert writing.latest(config.model_dir) is None
 
 
+def test_black_pictures_are_named_where_they_are_to_blame(config, tmp_path):
+    write_labeled(str(tmp_path / "black"), list(range(1, 11)) * 2)
+    black = with_data(config, str(tmp_path / "black"))
+    optimizer = dataclasses.replace(config.optimizer, base_learning_rate=1e30)
+    with pytest.raises(
+        UserError, match=r"nothing of it was saved .*: 20 of 20 pictures looked at have one colour alone"
+    ):
+        trainer.train(dataclasses.replace(black, optimizer=optimizer, save_checkpoints_steps=100))
+
+
 def write_labeled(folder, labels, name="train-00000-of-00001"):
     encoded = tf.io.encode_png(np.zeros([16, 16, 3], np.uint8)).numpy()
     write_shard(os.path.join(folder, name), [labeled_example(encoded, label) for label in labels])
