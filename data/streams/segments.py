@@ -104,7 +104,8 @@ class Shards:
 
 def positions(shards: Shards, batch: int, segments: Segments, pipeline: Pipeline) -> tf.data.Dataset:
     """Endless records of this pipeline's share of every batch, as (seed, (position, record)): seed and position int64 []."""
-    by_file = pipeline.count > 1 and len(shards.files) % pipeline.count == 0
+    counts = shards.class_counts  # of all files: a share of them has others
+    by_file = pipeline.count > 1 and len(shards.files) % pipeline.count == 0 and counts is None
     files = shards.files[pipeline.index :: pipeline.count] if by_file else shards.files
     share = batch // pipeline.count
     sizes, lengths = _record_sizes(files), [tf.io.gfile.stat(path).length for path in files]
@@ -112,7 +113,6 @@ def positions(shards: Shards, batch: int, segments: Segments, pipeline: Pipeline
     drawn = share if by_file else batch
     paths = tf.data.Dataset.from_tensor_slices(files)
     cached = read_records(paths, shards.skipped).cache() if shards.cache and sum(lengths) <= CACHE_LIMIT else None
-    counts = shards.class_counts
     read_for_one = 1.0 if counts is None else even_classes.read_for_one(counts)
     steps = _steps_of_a_segment(
         segments.steps,
