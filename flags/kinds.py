@@ -30,9 +30,11 @@ class Scope(enum.Flag):
     PREDICT = enum.auto()
     BALANCE = enum.auto()
     CLASSIFY = enum.auto()
+    ROBUSTNESS = enum.auto()
     CONVERT = enum.auto()
     EXPORT = enum.auto()
     ITERATE = enum.auto()
+    STUDY = enum.auto()
     RUN = enum.auto()
     DECIDED = enum.auto()
 
@@ -111,7 +113,7 @@ def choice(name: str, default: str, choices: Sequence[str], scope: Scope, help: 
     return Flag(name, scope, add)
 
 
-def switch(name: str, default: bool, scope: Scope, help: str) -> Flag:
+def switch(name: str, default: Optional[bool], scope: Scope, help: str) -> Flag:
     """On or off."""
 
     def add(**where: Any) -> None:

@@ -46,7 +46,7 @@ class Stage:
 
     Attributes:
       name: what the manifest and the user know it by.
-      run: does its work; takes `config`.
+      run: does its work; takes `config`, and if it trains, `paced` (`training.trainer.train`).
       config: its settings, a dataclass.
       is_there: whether what it makes lies in its folder.
       is_result: the run must end with what it makes, so it is made again if it is gone; what others make is made again only
@@ -54,7 +54,7 @@ class Stage:
     """
 
     name: str
-    run: Callable[[Any], Any]
+    run: Callable[..., Any]
     config: Any
     is_there: Callable[[], bool]
     is_result: bool = False

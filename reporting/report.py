@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from reporting import fonts, numbers, plots, samples
+from reporting import fonts, numbers, plots, robustness, samples
 from runtime.errors import first_line
 from runtime.files import whole_file, write_text
 from runtime.work_dir import REPORT_FILE, RESULTS_FILE, balanced_dir, model_dir, report_dir
@@ -124,6 +124,7 @@ def markdown(results: dict[str, Any], pictures: set[str], command: str) -> str:
         _opening(results),
         _result_section(results["networks"], pictures),
         _pseudo_label_section(results["rounds"], results["class_names"], pictures),
+        robustness.report_section(results.get("robustness")),
         _training_section(results["networks"], pictures),
         _reproduce_section(command),
     ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import tensorflow as tf
 
@@ -35,8 +36,15 @@ from training.state import TrainingState
 from training.step import TrainingStep
 
 
-def train(config: TrainConfig, fast: Fast = Fast()) -> Optional[dict[str, Any]]:
+def train(
+    config: TrainConfig, fast: Fast = Fast(), paced: Callable[[float], None] = lambda seconds: None
+) -> Optional[dict[str, Any]]:
     """Trains, and evaluates as it goes on if `config` says so; continues from the model_dir's newest checkpoint.
+
+    Args:
+      config: what to do.
+      fast: the fast ways, if they are there.
+      paced: is told, once, how many seconds a step takes.
 
     Returns:
       the last evaluation (see `SplitAccuracy`); None without one.
@@ -46,7 +54,7 @@ def train(config: TrainConfig, fast: Fast = Fast()) -> Optional[dict[str, Any]]:
     """
     strategy = strategies.make_strategy(config.device)
     with strategy.scope():
-        trainer = Trainer(config, strategy, fast)
+        trainer = Trainer(config, strategy, fast, paced)
     trainer.train()
     return trainer.last_evaluation
 
@@ -54,8 +62,15 @@ def train(config: TrainConfig, fast: Fast = Fast()) -> Optional[dict[str, Any]]:
 class Trainer:
     """One network's training on one strategy. Make it inside the strategy's scope."""
 
-    def __init__(self, config: TrainConfig, strategy: tf.distribute.Strategy, fast: Fast = Fast()):
+    def __init__(
+        self,
+        config: TrainConfig,
+        strategy: tf.distribute.Strategy,
+        fast: Fast = Fast(),
+        paced: Callable[[float], None] = lambda seconds: None,
+    ):
         self.config = config
+        self._paced = paced
         self.fast = fast
         self.strategy = strategy
         self.chief = strategies.is_chief(strategy)
@@ -122,12 +137,15 @@ class Trainer:
             progress(config.title, total=last, unit="steps", initial=self.step) as bar,
             profiling.profile(config.model_dir, config.profile_steps if self.chief else None) as profile,
         ):
-            for count in self._chunks(last):
+            for number, count in enumerate(self._chunks(last)):
                 profile(self.step)
+                began = time.monotonic()
                 try:
                     metrics = {name: float(value) for name, value in loop(iterator, tf.constant(count)).items()}
                 except tf.errors.OpError as error:
                     raise strategies.lost_worker(error) or faults.explain(error, files) from error
+                if number == 1:  # the first steps are compiled
+                    self._paced((time.monotonic() - began) / count)
                 self._check_finite(metrics, files)
                 profile(self.step)
                 bar.update(count, loss=metrics[training_step.LOSS])

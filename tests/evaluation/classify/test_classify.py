@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 import socket
 
 import numpy as np
@@ -13,7 +12,6 @@ from PIL import Image
 from checkpoints import writing
 from data.fast import Fast
 from data.images import decoding, files
-from data.images.files import to_png
 from efficientnet.model import EfficientNet
 from efficientnet.ops import Ops
 from efficientnet.variants import ModelConfig
@@ -129,15 +127,6 @@ def test_any_format_is_taken_and_files_and_folders_mix(trained, tmp_path):
     assert [answer.name for answer in answers] == [str(path) for path in (first, second, third, plain)]
     assert not any(answer.problem for answer in answers)
     assert answers[2].classes == answers[3].classes
-
-
-def test_a_network_of_small_images_takes_them_as_stored_and_others_scaled():
-    content = to_png(Image.fromarray(picture(0, 16, 16)))
-    assert room.fitted(content, 16) is content
-    wide = Image.new("RGB", (64, 32), (255, 0, 0))
-    wide.paste((0, 0, 255), (16, 0, 48, 32))
-    found = np.asarray(Image.open(io.BytesIO(room.fitted(to_png(wide), 16))))
-    np.testing.assert_array_equal(found[:, 2:-2], np.broadcast_to([0, 0, 255], (16, 12, 3)))
 
 
 def test_small_images_are_classified(trained, tmp_path):
