@@ -404,6 +404,12 @@ DATA = (
     whole("num_train_shards", None, TRAINING, "Use only the first N labeled shards; default: all. [release]"),
     switch("use_cache", True, TRAINING, "Keep small sets of encoded records in memory. [release]"),
     switch(
+        "even_classes",
+        False,
+        TRAINING,
+        "Draw the labeled images evenly by class where their numbers are uneven, not evenly by image. [ours]",
+    ),
+    switch(
         "skip_corrupt_records",
         False,
         TRAINING | EVAL | PREDICT | ROBUSTNESS,

@@ -216,19 +216,20 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err == "interrupted; the same command continues\n"
 
 
-def test_sigterm_is_one_line_and_leaves_nothing_half_written(monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_is_one_line_and_leaves_nothing_half_written(monkeypatch, capsys, tmp_path, number):
     def be_ended(config):
         with whole_file(str(tmp_path / "shard")) as temporary:
             open(temporary, "w").close()
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             time.sleep(60)
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     code, _ = start(monkeypatch, be_ended, *PARTS["train"])
-    assert code == 143
-    assert capsys.readouterr().err == "ended by SIGTERM; the same command continues\n"
+    assert code == 128 + number
+    assert capsys.readouterr().err == f"ended by {number.name}; the same command continues\n"
     assert not list(tmp_path.iterdir())
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
 
 
 def test_what_a_filesystem_says_is_one_line(monkeypatch, capsys):
