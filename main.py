@@ -29,12 +29,14 @@ MODES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "balance": (build.balance_config, "pseudo_label.balance.run", "balance"),
     "iterate": (lambda flags: rounds.iterate_config(flags, _command()), "pseudo_label.rounds", "iterate"),
     "classify": (build.classify_config, "evaluation.classify.run", "classify"),
+    "robustness": (lambda flags: build.robustness_config(flags, _command()), "evaluation.robustness.run", "run"),
     "convert": (build.convert_config, "checkpoints.convert", "convert"),
     "export": (build.export_config, "checkpoints.export", "export"),
+    "study": (lambda flags: flags, "studies.run", "run"),
 }
 
 
-RUN_A_NETWORK = ("train", "eval", "train_and_eval", "predict", "iterate", "classify")
+RUN_A_NETWORK = ("train", "eval", "train_and_eval", "predict", "iterate", "classify", "robustness", "study")
 
 
 def main(argv: list[str]) -> int:

@@ -7,6 +7,7 @@ import json
 import os
 from typing import Any, Optional
 
+import numpy as np
 import tensorflow as tf
 
 from checkpoints.reading import load_weights, step_of
@@ -139,3 +140,38 @@ def write_evaluation(model_dir: str, result: dict[str, Any]) -> None:
     path = os.path.join(model_dir, EVALUATION_FILE)
     with write_faults(path, CHECKPOINT_FLAG):
         write_text(path, json.dumps(result, indent=1, sort_keys=True) + "\n")
+
+
+def right_answers(config: EvaluateConfig, fast: Fast = Fast()) -> tuple[np.ndarray, np.ndarray]:
+    """Which pictures of the split the checkpoint has right, in the order of the records, on one device.
+
+    Returns:
+      bool [N], and the pictures' classes, int32 [N].
+
+    Raises:
+      UserError: as `evaluate`.
+    """
+    model = EfficientNet(config.model, ops=split_ops(config.data, fast))
+    load_weights(model, config.checkpoint, CHECKPOINT_FLAG, use_averages=config.use_averages)
+    data, files = config.data, split_files(config.data)
+    skipped = unreadable_records(files, data.skip_corrupt_records)
+    answer = tf.function(lambda images: tf.argmax(model(images), 1, tf.int32), autograph=False)
+    right, classes = [], []
+    try:
+        for batch in evaluation_stream(
+            files,
+            data.task.num_classes,
+            config.image_size,
+            config.model.small_image_model,
+            data.eval_batch_size,
+            limit=data.num_images,
+            skipped=skipped,
+            fit=data.task.fit,
+        ):
+            real = batch["weight"] > 0
+            labels = tf.boolean_mask(batch["label"], real).numpy()
+            right.append(tf.boolean_mask(answer(batch["image"]), real).numpy() == labels)
+            classes.append(labels)
+    except tf.errors.OpError as error:
+        raise faults.explain(error, files) from error
+    return np.concatenate(right), np.concatenate(classes)

@@ -109,9 +109,22 @@ def read_flag_file(path: str) -> FlagFile:
     Raises:
       UserError: no such file, a line that is not a flag, or a value that a flag does not take; names file and line.
     """
+    return _read(_expand_file(path, (path,), ()))
+
+
+def read_flags(lines: Sequence[str]) -> FlagFile:
+    """Parses flags by themselves, one a line; its places are the lines.
+
+    Raises:
+      UserError: a line that is not a flag, or a value that a flag does not take; names the line.
+    """
+    return _read(argument._replace(place=argument.text) for argument in _expand(enumerate(lines)))
+
+
+def _read(arguments: Iterable[_Argument]) -> FlagFile:
     values = define(flags.FlagValues())
     places: dict[str, str] = {}
-    for argument in _expand_file(path, (path,), ()):
+    for argument in arguments:
         try:
             rest = values(["", argument.text])[1:]
         except flags.Error as error:

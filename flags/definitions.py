@@ -6,11 +6,13 @@ Names and defaults marked [release] are the release's (docs/release.md, section 
 
 from __future__ import annotations
 
+from data.prepare.config import UNLABELED_CLASSES
 from data.tasks import FITS
 from flags.kinds import Flag, Scope, choice, folder, folders, number, path, paths, switch, text, texts, whole
 
 MODES = (
-    "prepare", "train", "eval", "train_and_eval", "predict", "balance", "iterate", "classify", "convert", "export",
+    "prepare", "train", "eval", "train_and_eval", "predict", "balance", "iterate", "classify", "robustness", "convert", "export",
+    "study",
 )  # fmt: skip
 
 # Flags of the release without meaning here: accepted, and one line says so. (gcp_project is a case of its own.)
@@ -33,12 +35,13 @@ MIN_TEMPERATURE = 1e-30  # divided by less, logits are too large for a float32
 
 PREPARE, STUDENT, EVAL, PREDICT, BALANCE = Scope.PREPARE, Scope.STUDENT, Scope.EVAL, Scope.PREDICT, Scope.BALANCE
 CLASSIFY, CONVERT, EXPORT, ITERATE = Scope.CLASSIFY, Scope.CONVERT, Scope.EXPORT, Scope.ITERATE
+ROBUSTNESS, STUDY = Scope.ROBUSTNESS, Scope.STUDY
 RUN, DECIDED, NOWHERE = Scope.RUN, Scope.DECIDED, Scope(0)
 # A finetuning trains the student's network from the student's weights: what makes a network of its own is not its to say.
 ITS_OWN = Scope.TEACHER | STUDENT
 TRAINING = ITS_OWN | Scope.FINETUNE
-READY = EVAL | PREDICT | CLASSIFY | CONVERT | EXPORT  # a network that is trained already
-COMPUTING = TRAINING | EVAL | PREDICT | CLASSIFY  # on devices, batch by batch
+READY = EVAL | PREDICT | CLASSIFY | ROBUSTNESS | CONVERT | EXPORT  # a network that is trained already
+COMPUTING = TRAINING | EVAL | PREDICT | CLASSIFY | ROBUSTNESS  # on devices, batch by batch
 
 # --- checks of numbers ----------------------------------------------------------------------------------------------
 
@@ -66,7 +69,7 @@ WHAT_TO_DO = (
     whole(
         "seed",
         0,
-        PREPARE | TRAINING | PREDICT | BALANCE,
+        PREPARE | TRAINING | PREDICT | BALANCE | ROBUSTNESS,
         "Every random choice follows from it: splits, weights, order, noise, drawn copies. [ours]",
         0,
     ),
@@ -83,7 +86,7 @@ FOLDERS = (
     folders(
         "label_data_dir",
         None,
-        TRAINING | EVAL | PREDICT | RUN,
+        TRAINING | EVAL | PREDICT | ROBUSTNESS | RUN,
         "Folder of the labeled shards (train-*, test-*, ...); `;` separates several. As in the release, predict reads its "
         "images from here if --unlabel_data_dir is not given. [release]",
     ),
@@ -105,9 +108,9 @@ FOLDERS = (
     folder(
         "output_dir",
         None,
-        PREDICT | BALANCE | EXPORT | DECIDED,
-        "Folder to write to: the prediction shards, the balanced shards (in data/, with stats.json beside it), or the exported "
-        "files. [release]",
+        PREDICT | BALANCE | ROBUSTNESS | EXPORT | DECIDED,
+        "Folder to write to: the prediction shards, the balanced shards (in data/, with stats.json beside it), the page on "
+        "robustness, or the exported files. [release]",
     ),
 )
 
@@ -388,13 +391,13 @@ DATA = (
     whole(
         "num_eval_images",
         None,
-        TRAINING | EVAL,
+        TRAINING | EVAL | ROBUSTNESS,
         "Images to evaluate, of any split but test; default: all. [release]",
     ),
     whole(
         "num_test_images",
         None,
-        PREPARE | TRAINING | EVAL,
+        PREPARE | TRAINING | EVAL | ROBUSTNESS,
         "Images of the split test to evaluate; default: all. prepare: how many images to hold out; default: 500 of the digits, "
         "none of a folder (which may have its own in test/). [release]",
     ),
@@ -403,7 +406,7 @@ DATA = (
     switch(
         "skip_corrupt_records",
         False,
-        TRAINING | EVAL | PREDICT,
+        TRAINING | EVAL | PREDICT | ROBUSTNESS,
         "Count records that cannot be read and go on, instead of stopping. [ours]",
     ),
     folder(
@@ -414,13 +417,32 @@ DATA = (
         "them, test/<class>/*; for svhn and imagenet: the official files. iterate prepares them first. [ours]",
     ),
     switch("download", False, PREPARE, "Fetch the task's official files into --source_dir (svhn alone). [ours]"),
-    whole("num_processes", 0, PREPARE, "Processes that decode images; 0: one for each core. [ours]", 0),
+    whole(
+        "num_processes",
+        0,
+        PREPARE | ROBUSTNESS,
+        "Processes that decode or corrupt images; 0: one for each core. [ours]",
+        0,
+    ),
     whole(
         "num_labeled",
         40,
         PREPARE,
         "Of the digits: how many training images keep their label, the same number of every class; the rest is unlabeled. "
         "[ours]",
+    ),
+    whole(
+        "known_classes",
+        10,
+        PREPARE,
+        "Of the digits: only the first so many classes are labeled and tested. Images of the others are out of domain. [ours]",
+    ),
+    choice(
+        "unlabeled_classes",
+        "all",
+        UNLABELED_CLASSES,
+        PREPARE,
+        "Of the digits: the unlabeled images are those of all classes, of the known ones, or of the unknown ones. [ours]",
     ),
     switch(
         "flip",
@@ -443,7 +465,7 @@ EVALUATION = (
     text(
         "eval_split",
         None,
-        TRAINING | EVAL,
+        TRAINING | EVAL | ROBUSTNESS,
         "Split to evaluate; default: the task's (imagenet: validation; the others: test). [ours]",
     ),
     whole("eval_batch_size", 8, COMPUTING, "Images a step on each replica, in evaluation and prediction. [release]"),
@@ -502,6 +524,55 @@ PREDICTION = (
         0,
     ),
     switch("export_tf1", False, EXPORT, "Also write a checkpoint with the release's names. [ours]"),
+)
+
+ROBUST = (
+    paths(
+        "checkpoints",
+        ROBUSTNESS,
+        "A network to measure: a checkpoint prefix or a model_dir; repeat the flag for several, the teacher first. [ours]",
+    ),
+    text(
+        "robustness",
+        None,
+        ROBUSTNESS | ITERATE | RUN,
+        "What to measure, separated by commas. On the task's own test pictures: generated (corruptions and perturbations), fgsm, "
+        "pgd. Published sets: a, c, p, r, o, v2, real, sketch. In iterate a last stage measures the teacher and every student. "
+        "[ours]",
+    ),
+    folder(
+        "robustness_dir",
+        None,
+        ROBUSTNESS | ITERATE | RUN,
+        "Folder of the published sets, as their archives unpack, or the tar files. [ours]",
+    ),
+    whole(
+        "every",
+        1,
+        ROBUSTNESS | ITERATE | RUN,
+        "Show only the first picture of each N, always the same ones; the page says so. [ours]",
+    ),
+    text(
+        "epsilons",
+        "0,2,4,8,16",
+        ROBUSTNESS | ITERATE | RUN,
+        "fgsm, pgd: by how many of 255 levels a pixel may change, separated by commas. [ours]",
+    ),
+    whole("pgd_steps", 10, ROBUSTNESS | ITERATE | RUN, "Steps of PGD. [ours]"),
+    number(
+        "pgd_step_size",
+        None,
+        ROBUSTNESS | ITERATE | RUN,
+        "Step of PGD in levels of 0..255; default: 2.5 epsilon / steps. [ours]",
+        *POSITIVE,
+    ),
+    switch(
+        "pgd_random_start",
+        True,
+        ROBUSTNESS | ITERATE | RUN,
+        "PGD starts anywhere in the epsilon ball, not at the picture. [ours]",
+    ),
+    switch("pgd_targeted", False, ROBUSTNESS | ITERATE | RUN, "PGD pulls towards a random wrong class. [ours]"),
 )
 
 BALANCING = (
@@ -579,6 +650,25 @@ WITHOUT_MEANING = (
     whole("total_label_replicas", -1, NOWHERE, _BECAUSE["total_label_replicas"], -1),
 )
 
+STUDIES = (
+    texts(
+        "study",
+        STUDY,
+        "A study of the paper (noise, iteration, teacher, unlabeled, labels, student, balance, joint, ratio, start, threshold), "
+        "all, or a .toml file of your own (docs/studies.md); may be repeated. The other flags describe the run that its arms "
+        "change, as for --mode=iterate. [ours]",
+    ),
+    text("seeds", "0,1,2,3,4", STUDY, "Every arm is trained with each of these values of --seed. [ours]"),
+    whole("parallel", 1, STUDY, "Processes that share the seeds. [ours]"),
+    folder(
+        "results_dir",
+        None,
+        STUDY,
+        "Where the result of each arm and seed is kept, a small file; what has one is not trained again, on whatever machine. "
+        "Default: results/ in --work_dir. [ours]",
+    ),
+)
+
 GROUPS: dict[str, tuple[Flag, ...]] = {
     "What to do": WHAT_TO_DO,
     "Folders": FOLDERS,
@@ -588,8 +678,10 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
     "Training: noise": NOISE,
     "Data": DATA,
     "Evaluation": EVALUATION,
+    "Robustness": ROBUST,
     "Prediction and export": PREDICTION,
     "Filter and balance": BALANCING,
+    "Studies": STUDIES,
     "Devices, logs and checkpoints": DEVICES,
     "Of the release, without meaning here": WITHOUT_MEANING,
 }

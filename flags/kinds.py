@@ -30,9 +30,11 @@ class Scope(enum.Flag):
     PREDICT = enum.auto()
     BALANCE = enum.auto()
     CLASSIFY = enum.auto()
+    ROBUSTNESS = enum.auto()
     CONVERT = enum.auto()
     EXPORT = enum.auto()
     ITERATE = enum.auto()
+    STUDY = enum.auto()
     RUN = enum.auto()
     DECIDED = enum.auto()
 

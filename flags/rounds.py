@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+from collections.abc import Sequence
 from typing import Optional
 
 from absl.flags import FlagValues
@@ -31,15 +32,28 @@ from flags.network import teacher_of
 from flags.students import Round, read_rounds, said_of
 from pseudo_label.config import IterateConfig, RoundConfig
 from runtime.errors import UserError
-from runtime.work_dir import balanced_dir, data_dir, finetuned_dir, predictions_dir, student_dir, teacher_dir
+from runtime.work_dir import (
+    balanced_dir,
+    data_dir,
+    finetuned_dir,
+    predictions_dir,
+    robustness_dir,
+    student_dir,
+    teacher_dir,
+)
 from training.config import TrainConfig
 
 # Tasks that `prepare` makes of nothing but what is installed.
 BUILT_IN_TASKS = ("digits",)
 
 
-def iterate_config(values: FlagValues, command: str = "") -> IterateConfig:
-    """For `--mode=iterate`; `command` is the command line to show in the report.
+def iterate_config(values: FlagValues, command: str = "", students: Optional[Sequence[Round]] = None) -> IterateConfig:
+    """For `--mode=iterate`.
+
+    Args:
+      values: the flags.
+      command: the command line to show in the report.
+      students: instead of those of --rounds.
 
     Raises:
       UserError: flags that are missing or do not fit together, in the command line or in a round.
@@ -47,13 +61,13 @@ def iterate_config(values: FlagValues, command: str = "") -> IterateConfig:
     work_dir = needed(values, "work_dir", "the folder of all stages").rstrip("/") or "/"
     values = own_pictures.continued(values, work_dir)
     _check_given(values)
-    if values.rounds or not own_pictures.may_apply(values):
+    if students is None and (values.rounds or not own_pictures.may_apply(values)):
         read_rounds(values)  # what is wrong with them is said before anything is prepared
     typed = values
     if values.source_dir and values.task_name not in BUILT_IN_TASKS:
         values = _prepared(values, work_dir)
     values = own_pictures.with_recipe(values, work_dir, typed)
-    rounds = read_rounds(values)
+    rounds = read_rounds(values) if students is None else students
     prepare = _prepare_config(values, work_dir)
     if prepare:
         labeled, images = (os.path.join(prepare.data_dir, folder) for folder in ("labeled", "unlabeled"))
@@ -77,7 +91,8 @@ def iterate_config(values: FlagValues, command: str = "") -> IterateConfig:
         with said_of(this.title):
             stages.append(_round_config(override(values, common), this, number, work_dir, images, network))
         network = stages[-1].outcome
-    return IterateConfig(work_dir, teacher, tuple(stages), prepare, ready, command)
+    robustness = build.rounds_robustness(values, teacher, stages, robustness_dir(work_dir))
+    return IterateConfig(work_dir, teacher, tuple(stages), prepare, ready, robustness, command)
 
 
 def training_config(values: FlagValues) -> TrainConfig:

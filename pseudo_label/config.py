@@ -9,6 +9,7 @@ from checkpoints.config import ConvertConfig
 from data.config import TeacherNoise
 from data.prepare.config import PrepareConfig
 from efficientnet.variants import ModelConfig
+from evaluation.robustness.config import RobustnessConfig
 from runtime.config import DeviceConfig
 from training.config import TrainConfig
 
@@ -114,6 +115,7 @@ class IterateConfig:
     Attributes:
       teacher: the first teacher's training.
       ready_teacher: a checkpoint that is copied into the teacher's folder instead; None if it is trained.
+      robustness: how the networks' robustness is measured at the end; None if it is not.
     """
 
     work_dir: str
@@ -121,4 +123,5 @@ class IterateConfig:
     rounds: tuple[RoundConfig, ...]
     prepare: Optional[PrepareConfig] = None
     ready_teacher: Optional[ConvertConfig] = None
+    robustness: Optional[RobustnessConfig] = None
     command: str = ""

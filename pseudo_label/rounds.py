@@ -9,6 +9,7 @@ Stages in their order:
   roundN/balance    filters and balances these labels
   roundN/student    trains on both kinds of images
   roundN/finetune   trains the student further on the labeled images (only with --finetune)
+  robustness        measures how robust the teacher and the students are (only with --robustness)
 
 `runtime/work_dir.py` says where the files of each stage lie. `manifest.json` says which stages are done or begun, and with which
 settings. At the end of each run the report is written anew.
@@ -31,6 +32,7 @@ from data.prepare.run import prepare
 from data.streams.evaluation import count_labels
 from data.tasks import TASK_FILE
 from evaluation.config import EvaluateConfig
+from evaluation.robustness import run as robustness
 from evaluation.run import evaluate, split_files
 from pseudo_label import verdict
 from pseudo_label.balance.inputs import data_dir
@@ -46,7 +48,7 @@ from reporting.numbers import read_json
 from runtime import devices as strategies
 from runtime.errors import UserError
 from runtime.files import remove_unfinished
-from runtime.work_dir import EVALUATION_FILE, METRICS_FILE, REPORT_FILE, STATS_FILE, report_dir
+from runtime.work_dir import EVALUATION_FILE, METRICS_FILE, REPORT_FILE, ROBUSTNESS_FILE, STATS_FILE, report_dir
 from training.config import TrainConfig
 from training.trainer import train
 
@@ -71,6 +73,10 @@ def stages(config: IterateConfig, fast: Fast = Fast()) -> list[Stage]:
         ]
         if this.finetune is not None:
             found.append(_training(f"round{number}/finetune", this.finetune, fast))
+    if config.robustness is not None:
+        has_page = _exists(config.robustness.output_dir, ROBUSTNESS_FILE)
+        run = partial(robustness.measure, fast=fast)
+        found.append(Stage("robustness", run, config.robustness, has_page, is_result=True))
     return found
 
 
@@ -187,6 +193,7 @@ def _report(config: IterateConfig) -> dict[str, Any]:
         data.task.class_names,
         os.path.dirname(data.label_data_dir.split(";")[0]),
         finetuned=[number for number, this in enumerate(config.rounds, start=1) if this.finetune is not None],
+        robustness=config.robustness is not None,
     )
     results = report.write_report(config.work_dir, results, command=config.command, seed=data.seed)
     print(report.summary_table(results))

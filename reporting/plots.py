@@ -48,7 +48,7 @@ STYLE: dict[Any, Any] = {
 }
 
 
-class _Canvas:
+class Canvas:
     """A figure of the report's width and, once drawn, its PNG."""
 
     def __init__(self, height: float, layout: Optional[Literal["constrained"]]):
@@ -60,17 +60,19 @@ class _Canvas:
         self.png = b""
 
     def draw(self) -> None:
+        """Makes the PNG."""
         file = io.BytesIO()
         self.figure.savefig(file, format="png", dpi=DOTS_PER_INCH)
         self.png = file.getvalue()
 
 
 @contextlib.contextmanager
-def _canvas(height: float, layout: Optional[Literal["constrained"]] = "constrained") -> Iterator[_Canvas]:
+def png_canvas(height: float, layout: Optional[Literal["constrained"]] = "constrained") -> Iterator[Canvas]:
+    """A canvas to draw on, `height` inches high; its PNG is there when the `with` block ends."""
     import matplotlib
 
     with matplotlib.rc_context(STYLE):
-        canvas = _Canvas(height, layout)
+        canvas = Canvas(height, layout)
         yield canvas
         canvas.draw()
 
@@ -78,7 +80,7 @@ def _canvas(height: float, layout: Optional[Literal["constrained"]] = "constrain
 def accuracy(networks: Sequence[dict[str, Any]]) -> bytes:
     """Test accuracy of every network that was evaluated, with its 95 % interval."""
     tested = [each for each in networks if each["test"]]
-    with _canvas(1.15 + 0.5 * len(tested)) as canvas:
+    with png_canvas(1.15 + 0.5 * len(tested)) as canvas:
         axes = canvas.figure.add_subplot()
         for row, each in enumerate(tested):
             test = each["test"]
@@ -108,7 +110,7 @@ def described(network: dict[str, Any]) -> str:
 
 def training(network: dict[str, Any], log: Sequence[dict[str, Any]]) -> bytes:
     """Losses, accuracy and learning rate of one training, over its steps."""
-    with _canvas(5.2) as canvas:
+    with png_canvas(5.2) as canvas:
         canvas.figure.suptitle(f"Training of {described(network)}", x=0.01, ha="left", fontsize=11, fontweight="bold")
         (parts, total), (accuracies, rates) = canvas.figure.subplots(2, 2)
         _curve(parts, log, "labeled_loss", "labeled images", MAIN)
@@ -175,7 +177,7 @@ def confidence(pseudo: dict[str, Any]) -> bytes:
     balance, quality = pseudo["balance"], pseudo["quality"]
     edges = np.asarray(balance["confidence_histogram"]["edges"])
     counts = np.asarray(balance["confidence_histogram"]["counts"])
-    with _canvas(3.4) as canvas:
+    with png_canvas(3.4) as canvas:
         panels = canvas.figure.subplots(1, 2 if quality else 1, squeeze=False)[0]
         axes, widths = panels[0], np.diff(edges)
         if quality:
@@ -243,7 +245,7 @@ def classes(pseudo: dict[str, Any], class_names: Sequence[str]) -> bytes:
         sorted(range(len(entries)), key=lambda label: -entries[label]["candidates"]) if many else range(len(entries))
     )
     ordered = [entries[label] for label in order]
-    with _canvas(5.6 if quality else 3.4) as canvas:
+    with png_canvas(5.6 if quality else 3.4) as canvas:
         panels = canvas.figure.subplots(2 if quality else 1, 1, squeeze=False, sharex=True)[:, 0]
         _class_counts(panels[0], ordered, many, pseudo["balance"]["min_threshold"])
         if quality:
@@ -320,7 +322,7 @@ def mosaic(samples: dict[int, list[Sample]], class_names: Sequence[str]) -> Opti
             y, x = row * (side + caption), column * (side + gap)
             sheet[y : y + side, x : x + side] = tile(sample.encoded, side)
     height, width = sheet.shape[0] + top, round(WIDTH * DOTS_PER_INCH)
-    with _canvas(height / DOTS_PER_INCH, layout=None) as canvas:
+    with png_canvas(height / DOTS_PER_INCH, layout=None) as canvas:
         axes = canvas.figure.add_axes((left / width, 0, sheet.shape[1] / width, sheet.shape[0] / height))
         axes.imshow(sheet, interpolation="nearest", aspect="auto")
         axes.set_axis_off()
@@ -336,3 +338,23 @@ def mosaic(samples: dict[int, list[Sample]], class_names: Sequence[str]) -> Opti
 
 def _short(name: str, longest: int = 18) -> str:
     return name if len(name) <= longest else name[: longest - 1] + "…"
+
+
+def arms(rows: Sequence[tuple[str, Sequence[float]]]) -> bytes:
+    """Of every arm of a study: its mean accuracy, and a dot for each seed.
+
+    Args:
+      rows: each arm's name and its accuracies, shares of 1.
+    """
+    with png_canvas(0.8 + 0.34 * len(rows)) as canvas:
+        axes = canvas.figure.subplots()
+        for number, (_, accuracies) in enumerate(rows):
+            values = 100 * np.asarray(accuracies, np.float64)
+            if len(values):
+                axes.plot(values, np.full(len(values), number), "o", color=MAIN, alpha=0.45, markersize=5)
+                axes.plot([values.mean()] * 2, [number - 0.3, number + 0.3], color=SECOND, linewidth=2.4)
+        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlabel("right answers to test pictures, % (dots: seeds, line: mean)")
+        axes.grid(visible=False, axis="y")
+    return canvas.png

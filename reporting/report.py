@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from reporting import numbers, plots, samples
+from reporting import numbers, plots, robustness, samples
 from runtime.files import whole_file, write_text
 from runtime.work_dir import REPORT_FILE, RESULTS_FILE, balanced_dir, model_dir, report_dir
 
@@ -116,6 +116,7 @@ def markdown(results: dict[str, Any], pictures: set[str], command: str) -> str:
         _opening(results),
         _result_section(results["networks"], pictures),
         _pseudo_label_section(results["rounds"], results["class_names"], pictures),
+        robustness.report_section(results.get("robustness")),
         _training_section(results["networks"], pictures),
         _reproduce_section(command),
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Optional
 
+UNLABELED_CLASSES = ("all", "known", "unknown")
+
 
 @dataclasses.dataclass(frozen=True)
 class PrepareConfig:
@@ -13,6 +15,8 @@ class PrepareConfig:
     Attributes:
       data_dir: receives `task.json`, `labeled/` and `unlabeled/`.
       num_labeled: digits: labeled training images, the same number of every class; the rest of the pool is unlabeled.
+      known_classes: digits: only the first so many classes are labeled and tested; images of the others are unknown.
+      unlabeled_classes: digits: which unlabeled images are kept (`UNLABELED_CLASSES`), by whether their class is known.
       num_test_images: held-out images; None is the task's own choice (digits: 500; folder: none but those in test/).
       num_shards: shards of the unlabeled set (digits, folder; svhn and imagenet have the release's numbers).
       source_dir: the user's own files, for tasks that read some.
@@ -25,6 +29,8 @@ class PrepareConfig:
     task_name: str
     data_dir: str
     num_labeled: int = 40
+    known_classes: int = 10
+    unlabeled_classes: str = "all"
     num_test_images: Optional[int] = None
     num_shards: int = 4
     seed: int = 0

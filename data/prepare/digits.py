@@ -29,7 +29,7 @@ TASK = TASKS["digits"]
 PIXELS = 16
 BORDER = 2
 STORED_MAXIMUM = 16.0
-SETTINGS = ("num_labeled", "num_test_images", "num_shards", "seed")
+SETTINGS = ("num_labeled", "known_classes", "unlabeled_classes", "num_test_images", "num_shards", "seed")
 NUM_TEST = 500
 
 
@@ -107,37 +107,65 @@ def encode_png(image: np.ndarray) -> bytes:
 
 def _split(labels: np.ndarray, config: PrepareConfig) -> Split:
     num_test = NUM_TEST if config.num_test_images is None else config.num_test_images
-    return split(labels, config.num_labeled, num_test, config.num_shards, config.seed)
+    return split(
+        labels,
+        config.num_labeled,
+        num_test,
+        config.num_shards,
+        config.seed,
+        known=config.known_classes,
+        unlabeled=config.unlabeled_classes,
+    )
 
 
-def split(labels: np.ndarray, num_labeled: int, num_test: int, num_shards: int, seed: int) -> Split:
-    """Draws the test images, then as many labeled ones of every class; the rest is unlabeled.
+def split(
+    labels: np.ndarray,
+    num_labeled: int,
+    num_test: int,
+    num_shards: int,
+    seed: int,
+    *,
+    known: int = TASK.num_classes,
+    unlabeled: str = "all",
+) -> Split:
+    """Draws the test images, then as many labeled ones of every known class; the rest is unlabeled.
 
     The test images do not depend on `num_labeled`, and a larger `num_labeled` only adds to a smaller one's images.
+
+    Args:
+      labels: of all digits, int64 [N].
+      num_labeled, num_test, num_shards, seed: as in `PrepareConfig`.
+      known: only the first so many classes are labeled and tested.
+      unlabeled: which classes' images are kept as unlabeled ones: all, known or unknown.
 
     Raises:
       UserError: a number that cannot be met, with the flag and what is possible.
     """
-    most = len(labels) - TASK.num_classes
-    if not 1 <= num_test <= most:
-        raise UserError(f"--num_test_images: got {num_test}, expected 1 to {most} of the {len(labels)} digits")
+    if not 1 <= known <= TASK.num_classes:
+        raise UserError(f"--known_classes: got {known}, expected 1 to {TASK.num_classes}")
     order = np.random.default_rng(seed).permutation(len(labels))
-    test, pool = order[:num_test], order[num_test:]
-    by_class = [pool[labels[pool] == label] for label in range(TASK.num_classes)]
+    is_known = labels[order] < known
+    candidates, strangers = order[is_known], order[~is_known]
+    most = len(candidates) - known
+    if not 1 <= num_test <= most:
+        raise UserError(f"--num_test_images: got {num_test}, expected 1 to {most} of the {len(candidates)} digits")
+    test, pool = candidates[:num_test], candidates[num_test:]
+    by_class = [pool[labels[pool] == label] for label in range(known)]
     available = min(len(members) for members in by_class)
-    if num_labeled < TASK.num_classes or num_labeled % TASK.num_classes:
+    if num_labeled < known or num_labeled % known:
         raise UserError(
-            f"--num_labeled: got {num_labeled}, expected a positive multiple of {TASK.num_classes}, "
-            f"the same number of every class, at most {available * TASK.num_classes}"
+            f"--num_labeled: got {num_labeled}, expected a positive multiple of {known}, "
+            f"the same number of every class, at most {available * known}"
         )
-    each = num_labeled // TASK.num_classes
+    each = num_labeled // known
     if each > available:
         raise UserError(
-            f"--num_labeled: got {num_labeled}, expected at most {available * TASK.num_classes}: "
+            f"--num_labeled: got {num_labeled}, expected at most {available * known}: "
             f"{num_test} test images leave {available} of the rarest class"
         )
     labeled = np.concatenate([members[:each] for members in by_class])
-    unlabeled = pool[~np.isin(pool, labeled)]
-    if not 1 <= num_shards <= len(unlabeled):
-        raise UserError(f"--num_shards: got {num_shards}, expected 1 to {len(unlabeled)}, the unlabeled images")
-    return Split(labeled, unlabeled, test)
+    kept = {"all": order, "known": candidates, "unknown": strangers}[unlabeled]
+    rest = kept[~np.isin(kept, np.concatenate([labeled, test]))]
+    if not 1 <= num_shards <= len(rest):
+        raise UserError(f"--num_shards: got {num_shards}, expected 1 to {len(rest)}, the unlabeled images")
+    return Split(labeled, rest, test)

@@ -17,10 +17,11 @@ def prepare_config(values: FlagValues) -> PrepareConfig:
       UserError: no data_dir.
     """
     task_name = load_task(values.task_name).name
-    if values["num_labeled"].present and task_name != "digits":
-        raise UserError(
-            f"--num_labeled: digits alone draws its labeled images, --task_name={task_name} has them already; leave the flag out"
-        )
+    for name in ("num_labeled", "known_classes", "unlabeled_classes"):
+        if values[name].present and task_name != "digits":
+            raise UserError(
+                f"--{name}: digits alone draws its labeled images, --task_name={task_name} has them already; leave the flag out"
+            )
     for name in ("flip", "fit"):
         if values[name].present and task_name != "folder":
             raise UserError(
@@ -30,6 +31,8 @@ def prepare_config(values: FlagValues) -> PrepareConfig:
         task_name,
         needed(values, "data_dir", "the folder to write to"),
         num_labeled=values.num_labeled,
+        known_classes=values.known_classes,
+        unlabeled_classes=values.unlabeled_classes,
         num_test_images=values.num_test_images,
         seed=values.seed,
         source_dir=values.source_dir or "",

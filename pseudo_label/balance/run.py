@@ -12,7 +12,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from typing import Any, Optional
+import shlex
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -25,6 +27,7 @@ from pseudo_label.balance.plan import (
     Confidences,
     Overview,
     Plan,
+    copies,
     count_ranked,
     find_thresholds,
     fine_histogram,
@@ -109,14 +112,14 @@ def _pipeline(root: Any, shards: list[ShardFiles], config: BalanceConfig) -> Non
         | "ties" >> beam.CombineGlobally(union).without_defaults()
         | "plan" >> beam.Map(make_plan, AsSingleton(thresholds), config)
     )
-    done = plan
-    if not config.only_get_stats:
-        done = (
-            read
-            | "write shards" >> beam.Map(_write, AsSingleton(plan), config)
-            | "wait for all shards" >> beam.CombineGlobally(sum).without_defaults()
-        )
-    _ = done | "write statistics" >> beam.Map(_write_stats, AsSingleton(plan), AsSingleton(overview), config)
+    work = _count if config.only_get_stats else _write
+    _ = (
+        read
+        | "write shards" >> beam.Map(work, AsSingleton(plan), config)
+        | "wait for all shards" >> beam.combiners.ToList()
+        | "check counts" >> beam.Map(_checked, AsSingleton(plan), AsSingleton(overview), len(shards), config)
+        | "write statistics" >> beam.Map(_write_stats, AsSingleton(plan), AsSingleton(overview), config)
+    )
 
 
 def _read(files: ShardFiles, config: BalanceConfig) -> tuple[ShardFiles, Confidences]:
@@ -128,18 +131,44 @@ def _of_confidences(read: tuple[ShardFiles, Confidences], function: Any, *argume
     return function(read[1], *arguments)
 
 
-def _write(read: tuple[ShardFiles, Confidences], plan: Plan, config: BalanceConfig) -> int:
-    return write_balanced(*read, plan, config)
+class _Done(NamedTuple):
+    """What was done with one shard: its predictions, and the records that were written of it."""
+
+    shard: int
+    predictions: int
+    records: int
 
 
-def _write_stats(_: Any, plan: Plan, overview: Overview, config: BalanceConfig) -> None:
+def _write(read: tuple[ShardFiles, Confidences], plan: Plan, config: BalanceConfig) -> _Done:
+    return _Done(read[0].shard, len(read[1].labels), write_balanced(*read, plan, config))
+
+
+def _count(read: tuple[ShardFiles, Confidences], plan: Plan, config: BalanceConfig) -> _Done:
+    return _Done(read[0].shard, len(read[1].labels), int(copies(read[1], plan, config).sum()))
+
+
+def _checked(done: Sequence[_Done], plan: Plan, overview: Overview, num_shards: int, config: BalanceConfig) -> int:
+    """The number of records; raises UserError if the runner gave a shard, or what was counted of it, twice or not at all."""
+    expected = num_shards, int(overview.report.sum()), int(plan.records.sum())
+    got = len({one.shard for one in done}), sum(one.predictions for one in done), sum(one.records for one in done)
+    if got == expected and len(done) == num_shards:
+        return got[2]
+    runner = shlex.join(config.beam_args) or "the direct runner"
+    raise UserError(
+        f"--beam_args: {runner} lost elements or counted some twice: got {len(done)} shards ({got[0]} different), {got[1]} "
+        f"predictions and {got[2]} records, expected {expected[0]}, {expected[1]} and {expected[2]}; the shards in "
+        f"{data_dir(config)} are not to be used: run balance into another --output_dir with another runner"
+    )
+
+
+def _write_stats(num_records: int, plan: Plan, overview: Overview, config: BalanceConfig) -> None:
     stats = {
         "settings": _settings(config),
         "only_get_stats": config.only_get_stats,
         "num_image": config.num_image,
         "min_threshold": config.min_threshold,
         "num_predictions": int(overview.report.sum()),
-        "num_records": int(plan.records.sum()),
+        "num_records": num_records,
         "num_unique": int(plan.kept.sum()),
         "classes": [
             {

@@ -175,6 +175,7 @@ def test_a_lost_shard_is_written_again(prepared, tmp_path):
     [
         ({"num_labeled": 0}, r"--num_labeled: got 0, expected a positive multiple of 10.*at most \d+0$"),
         ({"num_labeled": -10}, r"--num_labeled: got -10, expected a positive multiple of 10"),
+        ({"known_classes": 11}, r"--known_classes: got 11, expected 1 to 10"),
         ({"num_labeled": 45}, r"--num_labeled: got 45, expected a positive multiple of 10"),
         ({"num_labeled": 5000}, r"--num_labeled: got 5000, expected at most \d+0: 500 test images leave \d+ of"),
         ({"num_test_images": 0}, r"--num_test_images: got 0, expected 1 to 1787 of the 1797 digits"),
@@ -226,3 +227,18 @@ def test_a_shard_that_lost_records_does_not_pass(tmp_path):
     write_shard(str(tmp_path / "unlabeled/train-00000-of-00002"), [unlabeled_example(b"a")])
     with pytest.raises(UserError, match=r"train-00000-of-00002: got 1 records, expected 2; remove the file"):
         shards.verify(str(tmp_path), written)
+
+
+def test_images_of_unknown_classes_are_unlabeled_at_most():
+    _, labels = digits.load()
+    everything = digits.split(labels, 28, 100, 4, 0, known=7)
+    known = digits.split(labels, 28, 100, 4, 0, known=7, unlabeled="known")
+    unknown = digits.split(labels, 28, 100, 4, 0, known=7, unlabeled="unknown")
+    for parts in (everything, known, unknown):
+        assert np.array_equal(np.bincount(labels[parts.labeled]), [4] * 7)
+        assert labels[parts.test].max() == 6
+        np.testing.assert_array_equal(parts.test, everything.test)
+    assert labels[known.unlabeled].max() == 6
+    assert set(labels[unknown.unlabeled]) == {7, 8, 9}
+    assert sorted([*known.unlabeled, *unknown.unlabeled]) == sorted(everything.unlabeled)
+    assert len(labels) == len(everything.labeled) + len(everything.unlabeled) + len(everything.test)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pickle
+import re
 import shutil
 import tracemalloc
 from collections import Counter
@@ -506,6 +507,7 @@ def rewrite(name: str, examples: list[bytes]):
 
 
 IMAGES_1 = "images/train-00001-of-00002"
+PREDICTIONS_0 = "predictions/train-info-00000-of-00002-00000"
 PREDICTIONS_1 = "predictions/train-info-00001-of-00002-00000"
 IMAGE_BYTES = 8 + 4 + len(unlabeled_example(image_bytes(1, 0))) + 4
 PREDICTION_BYTES = 8 + 4 + len(prediction_example(np.zeros(CLASSES, np.float32))) + 4
@@ -517,11 +519,16 @@ PREDICTION_BYTES = 8 + 4 + len(prediction_example(np.zeros(CLASSES, np.float32))
         (drop(IMAGES_1), r"--input_dir: train-00001-of-00002 is missing in .*/images; expected shards 0\.\.1"),
         (
             drop(PREDICTIONS_1),
-            r"--prediction_dir: train-info-00001-of-00002-00000 is missing in .*; run predict for --shard_id=1 --worker_id=0",
+            r"--prediction_dir: train-info-00001-of-00002-00000 is missing in .*, of 4 \(2 shards, 2 workers\); run predict "
+            r"again, with the flags of before and --shard_id=1 --worker_id=0 --total_replicas=2$",
         ),
         (
             drop("predictions/train-info-00001-of-00002-00001"),
-            r"train-info-00001-of-00002-00001 is missing in .*: shard 1 has predictions of 1 workers, shard 0 of 2",
+            r"train-info-00001-of-00002-00001 is missing in .*; run predict again, .* --shard_id=1 --worker_id=1 --total_",
+        ),
+        (
+            lambda folder: [drop(name)(folder) for name in (PREDICTIONS_0, PREDICTIONS_1)],
+            r"train-info-00000-of-00002-00000 and 1 more is missing in .* --shard_id=0,1 --worker_id=0 --total_replicas=2$",
         ),
         (
             predict_again("train-info-00001-of-00002-00000", [[0.9, 0.1, 0]]),
@@ -771,3 +778,30 @@ def test_files_of_the_users_own_in_the_output_dir_are_not_written_over(tmp_path)
             balance(config_for(tmp_path))
         assert path.read_text() == '{"mine": 1}'
         path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("elements", "got"),
+    [
+        (
+            lambda shards: [*shards, shards[0]],
+            r"got 4 shards \(3 different\), 8 predictions and \d+ records, expected 3, 8 and",
+        ),
+        (lambda shards: shards[:-1], r"got 2 shards \(2 different\), 5 predictions and \d+ records, expected 3, 5 and"),
+    ],
+)
+@pytest.mark.parametrize("only_get_stats", [False, True])
+def test_a_runner_that_counts_wrongly_is_found(tmp_path, monkeypatch, elements, got, only_get_stats):
+    import apache_beam
+
+    rows = np.array([[0.9, 0.1, 0], [0.2, 0.8, 0]], np.float32)
+    write_inputs(tmp_path, [rows, rows[:1].repeat(3, 0), rows[1:]])
+    plain = apache_beam.Create
+    monkeypatch.setattr(apache_beam, "Create", lambda shards: plain(elements(shards)))
+    with pytest.raises(
+        UserError, match="--beam_args: the direct runner lost elements or counted some twice: "
+    ) as raised:
+        balance(config_for(tmp_path, only_get_stats=only_get_stats))
+    assert re.search(got, str(raised.value))
+    assert "run balance into another --output_dir with another runner" in str(raised.value)
+    assert not (tmp_path / "out" / "stats.json").exists()
