@@ -196,8 +196,10 @@ def choose_student(facts: Facts, chosen: _Chosen, number: int, teacher: Flags) -
     ratio = 4.0 if facts.unlabeled >= 4 * facts.labeled else max(1.0, round(facts.unlabeled / max(facts.labeled, 1), 1))
     chosen.add("unlabel_ratio", ratio, "unlabeled pictures for each labeled one in a step")
     chosen.add("train_batch_size", batch_size(facts, 12), f"and {ratio:g} times as many unlabeled ones")
-    steps = num_steps(facts, chosen, 600)
-    chosen.add("train_steps", steps, passes(facts, chosen, steps))
+    seen = chosen["unlabel_ratio"] * chosen["train_batch_size"]
+    wanted = min(max(600, round(15 * facts.unlabeled / seen)), 1200 if facts.device == "cpu" else 12_000)
+    steps = num_steps(facts, chosen, wanted)
+    chosen.add("train_steps", steps, f"{steps * seen / facts.unlabeled:.1f} passes over the unlabeled pictures")
     choose_rate(facts, chosen, 0.05, 0.005)
     chosen.add("randaug_layer", 2, "operations on a picture: more noise than its teacher had, as the paper wants")
 
