@@ -1,13 +1,23 @@
 # `make demo` runs the main job, `make test` the tests, `make bench` the benchmarks (a quarter of an hour); each sets up .venv
 # first. Nothing else is needed before either. `make fuzz` runs the property tests for some minutes with new random inputs,
-# `make test-more` the tests marked `more`: those that need a browser, a notebook, a cluster or a second Python.
-PYTHON := $(shell for p in python3.11 python3.10 python3.9 python3 python; do \
-	"$$p" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null && command -v "$$p" && break; done)
-BIN := .venv/bin
-READY := .venv/ready
+# `make test-more` the tests marked `more`: those that need a browser, a notebook, a cluster or a second Python. `make test-other`
+# runs what must hold with both kinds of Python.
+#
+# .venv is made with Python 3.11, 3.10 or 3.9 (TensorFlow 2.15) if one is there, else with 3.13 or 3.12 (TensorFlow 2.21).
+# `make PYTHON=python3.12` chooses; VENV= is the folder.
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+ifdef PYTHON
+VERSION := -c 'import sys; print(sys.version_info[:2])' 2>/dev/null
+ifneq ($(shell "$(PYTHON)" $(VERSION)),$(shell "$(BIN)/python" $(VERSION)))
+.PHONY: $(READY)
+endif
+endif
+PYTHON ?= $(shell .ci/find_python 11 10 9 13 12)
 WORK_DIR ?= runs/digits
 
-.PHONY: demo test test-more fuzz bench seeds studies studies-page lint format
+.PHONY: ready demo test test-more test-other fuzz bench seeds studies studies-page lint format
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -19,6 +29,10 @@ test: $(READY)
 # Status 5: no test is marked.
 test-more: $(READY)
 	$(BIN)/python -m pytest -m more || [ $$? = 5 ]
+
+# With the other kind of Python, and between both; OTHER_PYTHON= names one.
+test-other: $(READY)
+	PYTHON=$(BIN)/python .ci/test_other
 
 fuzz: $(READY)
 	$(BIN)/python -m pytest -m "hypothesis and not more" --hypothesis-profile=fuzz --timeout=3600 --numprocesses=2 --dist=load
@@ -47,8 +61,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(READY): requirements.txt requirements-dev.txt constraints.txt
-	@test -n "$(PYTHON)" || { echo "error: Python 3.9, 3.10 or 3.11 is needed and none was found on the PATH: install one and run make again" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
-	@touch $(READY)
+ready: $(READY)
+
+$(READY): requirements.txt requirements-dev.txt constraints.txt constraints-3.12.txt
+	@.ci/make_venv "$(PYTHON)" "$(VENV)"

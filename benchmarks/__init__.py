@@ -2,6 +2,8 @@
 
 import os
 
+import runtime  # noqa: F401  Keras 2 is chosen before TensorFlow is imported
+
 # Before any of them imports TensorFlow.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")

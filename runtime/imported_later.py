@@ -26,13 +26,16 @@ LATER = (
     "torch",
 )
 
+# Names with underscores that are a use all the same: the second is what compiled code takes functions of other modules from.
+USED = ("__version__", "__pyx_capi__")
+
 
 class _Later(types.ModuleType):
     """Stands for a module that is imported when something of it is first used."""
 
     def __getattr__(self, name: str) -> Any:
         standing_in = sys.modules.get(self.__name__) is self
-        if name.startswith("__") and name != "__version__" and (standing_in or self.__name__ not in sys.modules):
+        if name.startswith("__") and name not in USED and (standing_in or self.__name__ not in sys.modules):
             raise AttributeError(name)  # what looks through all modules (`inspect`, `warnings`) does not use this one
         submodule = f"{self.__name__}.{name}"
         if standing_in and PathFinder.find_spec(submodule, self.__dict__.get("__path__", [])):

@@ -6,6 +6,9 @@ import dataclasses
 import math
 from typing import Optional
 
+from data.config import SplitConfig
+from efficientnet.variants import ModelConfig
+from runtime.config import DeviceConfig
 from runtime.errors import UserError
 
 LEVELS = 255.0
@@ -49,3 +52,60 @@ def check_attack(config: AttackConfig) -> None:
         raise UserError(
             f"--pgd_step_size: got {size:g}, expected levels of 0..255, above 0; leave it out for 2.5 epsilon / steps"
         )
+
+
+# What may be asked for: on the task's own test pictures, and the published sets.
+OWN, PUBLISHED = ("generated", "fgsm", "pgd"), ("a", "c", "p", "r", "o", "v2", "real", "sketch")
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """One of the networks that are compared.
+
+    Attributes:
+      name: for people.
+      checkpoint: a checkpoint prefix or a model_dir.
+      model: its architecture.
+      image_size: pixels at which it sees pictures.
+    """
+
+    name: str
+    checkpoint: str
+    model: ModelConfig
+    image_size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class RobustnessConfig:
+    """How robust networks are (`--mode=robustness`), all on the same pictures.
+
+    Attributes:
+      networks: the first one is what the others are compared with, the teacher.
+      measures: which of `OWN` and `PUBLISHED`.
+      output_dir: folder of the page, and of what each network answered.
+      data: the task's test pictures; None if only published sets are asked for that need none.
+      image_size: pixels at which test pictures are corrupted, the same for all networks.
+      robustness_dir: folder of the published sets.
+      every: only the first picture of each so many.
+      attack: how FGSM and PGD attack.
+      seed: of all draws.
+      num_processes: that generate or decode pictures; 0: one for each core.
+      eval_batch_size: pictures of one replica's batch.
+      command: the command line to show on the page.
+    """
+
+    title: str
+    networks: tuple[Network, ...]
+    measures: tuple[str, ...]
+    output_dir: str
+    data: Optional[SplitConfig] = None
+    image_size: int = 0
+    robustness_dir: str = ""
+    every: int = 1
+    attack: AttackConfig = AttackConfig()
+    seed: int = 0
+    num_processes: int = 0
+    eval_batch_size: int = 8
+    use_averages: bool = True
+    device: DeviceConfig = DeviceConfig()
+    command: str = ""
