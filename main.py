@@ -1,7 +1,7 @@
 """Noisy Student: `python main.py --mode=MODE --flag=value ...`; `--help` lists the flags.
 
-Exit codes: 0 done, 2 something to put right (one line says what); 130 interrupted, 141 nobody reads the output, 143 SIGTERM (the
-same command continues).
+Exit codes: 0 done, 2 something to put right (one line says what); 130 interrupted, 141 nobody reads the output, 143 SIGTERM, 129
+SIGHUP, 138 SIGUSR1 (the same command continues).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from absl import app
 from absl import flags as absl_flags
 
 from flags import build, command_line, notices, remote, rounds
-from flags.build import fast
+from flags.build import fast, studies
 from runtime import errors, signals, startup
 from runtime.errors import UserError
 
@@ -22,20 +22,21 @@ from runtime.errors import UserError
 # the module, and with it TensorFlow, is imported.
 MODES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "prepare": (build.prepare_config, "data.prepare.run", "prepare"),
-    "train": (build.train_config, "training.trainer", "train"),
+    "train": (rounds.training_config, "training.trainer", "train"),
     "eval": (build.evaluate_config, "evaluation.run", "evaluate"),
-    "train_and_eval": (build.train_config, "training.trainer", "train"),
+    "train_and_eval": (rounds.training_config, "training.trainer", "train"),
     "predict": (build.predict_config, "pseudo_label.predict.run", "run"),
     "balance": (build.balance_config, "pseudo_label.balance.run", "balance"),
     "iterate": (lambda flags: rounds.iterate_config(flags, _command()), "pseudo_label.rounds", "iterate"),
     "classify": (build.classify_config, "evaluation.classify.run", "classify"),
+    "robustness": (lambda flags: build.robustness_config(flags, _command()), "evaluation.robustness.run", "run"),
     "convert": (build.convert_config, "checkpoints.convert", "convert"),
     "export": (build.export_config, "checkpoints.export", "export"),
-    "study": (lambda flags: flags, "studies.run", "run"),
+    "study": (studies.study_config, "studies.run", "run"),
 }
 
 
-RUN_A_NETWORK = ("train", "eval", "train_and_eval", "predict", "iterate", "classify", "study")
+RUN_A_NETWORK = ("train", "eval", "train_and_eval", "predict", "iterate", "classify", "robustness", "study")
 
 
 def main(argv: list[str]) -> int:
@@ -57,8 +58,11 @@ def main(argv: list[str]) -> int:
         return 0
     except KeyboardInterrupt:
         text, code = "interrupted; the same command continues", 130
-    except signals.Terminated:
-        text, code = "ended by SIGTERM; the same command continues", signals.EXIT_CODE
+    except signals.Terminated as end:
+        text, code = (
+            f"ended by {signals.name_of(end.number)}; the same command continues",
+            signals.exit_code(end.number),
+        )
     except Exception as error:
         text, code = errors.one_line(error) or "", 2
         if not text:

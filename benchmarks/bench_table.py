@@ -227,6 +227,23 @@ def _corruptions(found: dict[str, Any]) -> Row:
     )
 
 
+def _attacks(found: dict[str, Any]) -> Row:
+    from benchmarks.attacks import in_words, reached, targets
+
+    return Row(
+        title=f"PGD of 10 steps on {found['batch']} images of {found['size']} pixels, b0",
+        unit="seconds",
+        ratio_to="x ours",
+        measured=[
+            Measured(name, values["seconds"], tuple(values["spread"]), values["times_ours"])
+            for name, values in found["rows"].items()
+        ],
+        target=targets(found),
+        reached=reached(found),
+        ours=in_words(found),
+    )
+
+
 ROWS: dict[str, Callable[[dict[str, Any]], Row]] = {
     "train": _against_a_peer("Training b0, 224 pixels, batch 32, the whole pipeline with RandAugment"),
     "predict": _against_a_peer("Prediction of b0, 224 pixels: JPEG records in, prediction records out"),
@@ -236,4 +253,5 @@ ROWS: dict[str, Callable[[dict[str, Any]], Row]] = {
     "scaling": _scaling,
     "pipeline_memory": _pipeline_memory,
     "corruptions": _corruptions,
+    "attacks": _attacks,
 }

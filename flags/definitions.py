@@ -11,7 +11,7 @@ from data.tasks import FITS
 from flags.kinds import Flag, Scope, choice, folder, folders, number, path, paths, switch, text, texts, whole
 
 MODES = (
-    "prepare", "train", "eval", "train_and_eval", "predict", "balance", "iterate", "classify", "convert", "export",
+    "prepare", "train", "eval", "train_and_eval", "predict", "balance", "iterate", "classify", "robustness", "convert", "export",
     "study",
 )  # fmt: skip
 
@@ -35,13 +35,13 @@ MIN_TEMPERATURE = 1e-30  # divided by less, logits are too large for a float32
 
 PREPARE, STUDENT, EVAL, PREDICT, BALANCE = Scope.PREPARE, Scope.STUDENT, Scope.EVAL, Scope.PREDICT, Scope.BALANCE
 CLASSIFY, CONVERT, EXPORT, ITERATE = Scope.CLASSIFY, Scope.CONVERT, Scope.EXPORT, Scope.ITERATE
-STUDY = Scope.STUDY
+ROBUSTNESS, STUDY = Scope.ROBUSTNESS, Scope.STUDY
 RUN, DECIDED, NOWHERE = Scope.RUN, Scope.DECIDED, Scope(0)
 # A finetuning trains the student's network from the student's weights: what makes a network of its own is not its to say.
 ITS_OWN = Scope.TEACHER | STUDENT
 TRAINING = ITS_OWN | Scope.FINETUNE
-READY = EVAL | PREDICT | CLASSIFY | CONVERT | EXPORT  # a network that is trained already
-COMPUTING = TRAINING | EVAL | PREDICT | CLASSIFY  # on devices, batch by batch
+READY = EVAL | PREDICT | CLASSIFY | ROBUSTNESS | CONVERT | EXPORT  # a network that is trained already
+COMPUTING = TRAINING | EVAL | PREDICT | CLASSIFY | ROBUSTNESS  # on devices, batch by batch
 
 # --- checks of numbers ----------------------------------------------------------------------------------------------
 
@@ -69,7 +69,7 @@ WHAT_TO_DO = (
     whole(
         "seed",
         0,
-        PREPARE | TRAINING | PREDICT | BALANCE,
+        PREPARE | TRAINING | PREDICT | BALANCE | ROBUSTNESS,
         "Every random choice follows from it: splits, weights, order, noise, drawn copies. [ours]",
         0,
     ),
@@ -86,7 +86,7 @@ FOLDERS = (
     folders(
         "label_data_dir",
         None,
-        TRAINING | EVAL | PREDICT | RUN,
+        TRAINING | EVAL | PREDICT | ROBUSTNESS | RUN,
         "Folder of the labeled shards (train-*, test-*, ...); `;` separates several. As in the release, predict reads its "
         "images from here if --unlabel_data_dir is not given. [release]",
     ),
@@ -108,9 +108,9 @@ FOLDERS = (
     folder(
         "output_dir",
         None,
-        PREDICT | BALANCE | EXPORT | DECIDED,
-        "Folder to write to: the prediction shards, the balanced shards (in data/, with stats.json beside it), or the exported "
-        "files. [release]",
+        PREDICT | BALANCE | ROBUSTNESS | EXPORT | DECIDED,
+        "Folder to write to: the prediction shards, the balanced shards (in data/, with stats.json beside it), the page on "
+        "robustness, or the exported files. [release]",
     ),
 )
 
@@ -322,6 +322,14 @@ UNLABELED = (
         "their balancing, its training. A relative path counts from the flag file that names it, else from the current folder. "
         "The teacher is --model_name. [ours]",
     ),
+    number(
+        "minutes",
+        None,
+        ITS_OWN | RUN,
+        "Of one's own pictures: how long the whole run may take on this machine, about; what is not given is chosen so, "
+        "once some steps were measured. Default: what the pictures and the kind of machine want. [ours]",
+        *POSITIVE,
+    ),
     text(
         "finetune",
         None,
@@ -383,22 +391,28 @@ DATA = (
     whole(
         "num_eval_images",
         None,
-        TRAINING | EVAL,
+        TRAINING | EVAL | ROBUSTNESS,
         "Images to evaluate, of any split but test; default: all. [release]",
     ),
     whole(
         "num_test_images",
         None,
-        PREPARE | TRAINING | EVAL,
+        PREPARE | TRAINING | EVAL | ROBUSTNESS,
         "Images of the split test to evaluate; default: all. prepare: how many images to hold out; default: 500 of the digits, "
         "none of a folder (which may have its own in test/). [release]",
     ),
     whole("num_train_shards", None, TRAINING, "Use only the first N labeled shards; default: all. [release]"),
     switch("use_cache", True, TRAINING, "Keep small sets of encoded records in memory. [release]"),
     switch(
+        "even_classes",
+        False,
+        TRAINING,
+        "Draw the labeled images evenly by class where their numbers are uneven, not evenly by image. [ours]",
+    ),
+    switch(
         "skip_corrupt_records",
         False,
-        TRAINING | EVAL | PREDICT,
+        TRAINING | EVAL | PREDICT | ROBUSTNESS,
         "Count records that cannot be read and go on, instead of stopping. [ours]",
     ),
     folder(
@@ -409,7 +423,13 @@ DATA = (
         "them, test/<class>/*; for svhn and imagenet: the official files. iterate prepares them first. [ours]",
     ),
     switch("download", False, PREPARE, "Fetch the task's official files into --source_dir (svhn alone). [ours]"),
-    whole("num_processes", 0, PREPARE, "Processes that decode images; 0: one for each core. [ours]", 0),
+    whole(
+        "num_processes",
+        0,
+        PREPARE | ROBUSTNESS,
+        "Processes that decode or corrupt images; 0: one for each core. [ours]",
+        0,
+    ),
     whole(
         "num_labeled",
         40,
@@ -432,10 +452,10 @@ DATA = (
     ),
     switch(
         "flip",
-        True,
+        None,
         PREPARE,
-        "Of a folder: mirrored images keep their class, so trainings mirror half of them. --noflip if they do not: arrows, text, "
-        "left and right hands. [ours]",
+        "Of a folder: mirrored images keep their class, so trainings mirror half of them. --noflip if they do not: arrows, left "
+        "and right hands. Default: no if pictures can be told from their mirror images, as text and digits can. [ours]",
     ),
     choice(
         "fit",
@@ -451,7 +471,7 @@ EVALUATION = (
     text(
         "eval_split",
         None,
-        TRAINING | EVAL,
+        TRAINING | EVAL | ROBUSTNESS,
         "Split to evaluate; default: the task's (imagenet: validation; the others: test). [ours]",
     ),
     whole("eval_batch_size", 8, COMPUTING, "Images a step on each replica, in evaluation and prediction. [release]"),
@@ -510,6 +530,55 @@ PREDICTION = (
         0,
     ),
     switch("export_tf1", False, EXPORT, "Also write a checkpoint with the release's names. [ours]"),
+)
+
+ROBUST = (
+    paths(
+        "checkpoints",
+        ROBUSTNESS,
+        "A network to measure: a checkpoint prefix or a model_dir; repeat the flag for several, the teacher first. [ours]",
+    ),
+    text(
+        "robustness",
+        None,
+        ROBUSTNESS | ITERATE | RUN,
+        "What to measure, separated by commas. On the task's own test pictures: generated (corruptions and perturbations), fgsm, "
+        "pgd. Published sets: a, c, p, r, o, v2, real, sketch. In iterate a last stage measures the teacher and every student. "
+        "[ours]",
+    ),
+    folder(
+        "robustness_dir",
+        None,
+        ROBUSTNESS | ITERATE | RUN,
+        "Folder of the published sets, as their archives unpack, or the tar files. [ours]",
+    ),
+    whole(
+        "every",
+        1,
+        ROBUSTNESS | ITERATE | RUN,
+        "Show only the first picture of each N, always the same ones; the page says so. [ours]",
+    ),
+    text(
+        "epsilons",
+        "0,2,4,8,16",
+        ROBUSTNESS | ITERATE | RUN,
+        "fgsm, pgd: by how many of 255 levels a pixel may change, separated by commas. [ours]",
+    ),
+    whole("pgd_steps", 10, ROBUSTNESS | ITERATE | RUN, "How many steps PGD takes. [ours]"),
+    number(
+        "pgd_step_size",
+        None,
+        ROBUSTNESS | ITERATE | RUN,
+        "Step of PGD in levels of 0..255; default: 2.5 epsilon / steps. [ours]",
+        *POSITIVE,
+    ),
+    switch(
+        "pgd_random_start",
+        True,
+        ROBUSTNESS | ITERATE | RUN,
+        "PGD starts anywhere in the epsilon ball, not at the picture. [ours]",
+    ),
+    switch("pgd_targeted", False, ROBUSTNESS | ITERATE | RUN, "PGD pulls towards a random wrong class. [ours]"),
 )
 
 BALANCING = (
@@ -615,6 +684,7 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
     "Training: noise": NOISE,
     "Data": DATA,
     "Evaluation": EVALUATION,
+    "Robustness": ROBUST,
     "Prediction and export": PREDICTION,
     "Filter and balance": BALANCING,
     "Studies": STUDIES,

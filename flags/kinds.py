@@ -30,6 +30,7 @@ class Scope(enum.Flag):
     PREDICT = enum.auto()
     BALANCE = enum.auto()
     CLASSIFY = enum.auto()
+    ROBUSTNESS = enum.auto()
     CONVERT = enum.auto()
     EXPORT = enum.auto()
     ITERATE = enum.auto()
@@ -112,7 +113,7 @@ def choice(name: str, default: str, choices: Sequence[str], scope: Scope, help: 
     return Flag(name, scope, add)
 
 
-def switch(name: str, default: bool, scope: Scope, help: str) -> Flag:
+def switch(name: str, default: Optional[bool], scope: Scope, help: str) -> Flag:
     """On or off."""
 
     def add(**where: Any) -> None:
@@ -149,6 +150,17 @@ def number(
         _check(name, math.isfinite, "a finite number", **where)
 
     return Flag(name, scope, add)
+
+
+def takes_any_text(values: flags.FlagValues) -> Callable[[str], bool]:
+    """Whether a flag of a name takes any text, as a path does; also of a name that is no flag."""
+
+    def is_text(name: str) -> bool:
+        if name not in values:
+            return name.removeprefix("no") not in values
+        return type(values[name].parser) in (flags.ArgumentParser, _Path, _OneFolder, _Folders)
+
+    return is_text
 
 
 class _Path(flags.ArgumentParser):

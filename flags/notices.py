@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from absl.flags import FlagValues
 
 from checkpoints.description import Description
 from flags.definitions import IGNORED
-from flags.network import named_task
+from flags.network import RELEASED_TASKS, named_task
 from pseudo_label.config import IterateConfig
 from training.config import TrainConfig
+from training.decay import steps_above
+
+LITTLE = 0.01  # of the base rate
 
 # The flag that names the checkpoint, in the modes that take the network from one.
 CHECKPOINT_FLAGS = {
@@ -24,7 +28,11 @@ CHECKPOINT_FLAGS = {
 def notices(values: FlagValues, config: Any) -> list[str]:
     """One line for each; `config` is what `flags.build` or `flags.rounds` made of the flags."""
     lines = _without_effect(values) + _other_classes(values)
-    return lines + _of_rounds(config) if values.mode == "iterate" else lines
+    if isinstance(config, IterateConfig):
+        lines += _of_rounds(config)
+    for training in _trainings(config):
+        lines += [f"{training.title}: {line}" for line in learns_nothing(training)]
+    return lines
 
 
 def _without_effect(values: FlagValues) -> list[str]:
@@ -73,6 +81,45 @@ def _of_rounds(config: IterateConfig) -> list[str]:
                 f"--unlabeled_only: round {number}'s student never trains on the labeled images; --finetune would do so after it"
             )
         teacher = this.outcome
+    return lines
+
+
+def _trainings(config: Any) -> list[TrainConfig]:
+    """What a mode trains, in order."""
+    if isinstance(config, TrainConfig):
+        return [config]
+    if not isinstance(config, IterateConfig):
+        return []
+    found = [] if config.ready_teacher else [config.teacher]
+    for this in config.rounds:
+        found += [this.student, *([this.finetune] if this.finetune else [])]
+    return found
+
+
+def learns_nothing(training: TrainConfig) -> list[str]:
+    """The shares of a training that teach the network little or nothing: one line each."""
+    optimizer, lines = training.optimizer, []
+    steps, labeled = optimizer.train_steps, optimizer.num_train_images or training.data.task.num_images.get("train", 0)
+    if labeled and optimizer.train_batch_size > labeled and not optimizer.unlabeled_only:
+        lines.append(
+            f"--train_batch_size={optimizer.train_batch_size} is more than the {labeled:,} labeled pictures, so each step sees "
+            "some of them twice; give a smaller one"
+        )
+    counted = dataclasses.replace(optimizer, num_train_images=labeled)
+    still = steps_above(LITTLE, counted) if labeled else steps
+    if still < steps:
+        lines.append(
+            f"the learning rate is below {100 * LITTLE:.0f} % of its base from step {still:,} of {steps:,} on, so the rest "
+            "teaches next to nothing; give --final_base_lr, the rate of the last step"
+        )
+    if training.data.task.name in RELEASED_TASKS or training.data.task.name == "digits":
+        return lines  # their presets are the paper's
+    if not training.data.augment.enabled and not training.init_path:
+        lines.append("the pictures are not augmented, so a step sees little that is new; give --augment_name=v1")
+    if optimizer.unlabel_ratio and optimizer.teacher_softmax_temp == -1:
+        lines.append(
+            "the teacher's labels are hard: how sure it is of each counts for nothing; give --teacher_softmax_temp=1"
+        )
     return lines
 
 

@@ -12,50 +12,39 @@ Where the stages' folders lie is written at the head of `runtime/work_dir.py`.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Optional
+from collections.abc import Sequence
+from typing import Optional
 
 from absl.flags import FlagValues
 
 from checkpoints.config import ConvertConfig
 from checkpoints.description import Description
 from data.prepare.config import PrepareConfig
-from efficientnet.variants import VARIANTS
-from flags import build, command_line
+from flags import build, own_pictures
+from flags.changed import NOT_OF_TEACHERS, Changes, override
 from flags.definitions import SCOPES
 from flags.folders import count_shards, in_data_dir, needed
 from flags.kinds import Scope
 from flags.network import teacher_of
+from flags.students import Round, read_rounds, said_of
 from pseudo_label.config import IterateConfig, RoundConfig
 from runtime.errors import UserError
-from runtime.work_dir import balanced_dir, data_dir, finetuned_dir, predictions_dir, student_dir, teacher_dir
+from runtime.work_dir import (
+    balanced_dir,
+    data_dir,
+    finetuned_dir,
+    predictions_dir,
+    robustness_dir,
+    student_dir,
+    teacher_dir,
+)
 from training.config import TrainConfig
 
 # Tasks that `prepare` makes of nothing but what is installed.
 BUILT_IN_TASKS = ("digits",)
-OF_A_ROUND = Scope.PREDICT | Scope.BALANCE | Scope.STUDENT | Scope.ITERATE
-# Neither the teacher nor a finetuning reads them: both train on labeled images alone.
-NOT_OF_TEACHERS = {name: None for name, scope in SCOPES.items() if Scope.TEACHER not in scope}
-
-Changes = Mapping[str, Any]  # {flag: value}; None is the flag's default
-
-
-class Round(NamedTuple):
-    """One student as --rounds describes it.
-
-    Attributes:
-      title: names it in messages.
-      said: the flags in which the round differs from the command line.
-      finetune: those in which the finetuning differs from the student; None if there is no finetuning.
-    """
-
-    title: str
-    said: Changes
-    finetune: Optional[Changes]
 
 
 def iterate_config(values: FlagValues, command: str = "", students: Optional[Sequence[Round]] = None) -> IterateConfig:
@@ -70,10 +59,15 @@ def iterate_config(values: FlagValues, command: str = "", students: Optional[Seq
       UserError: flags that are missing or do not fit together, in the command line or in a round.
     """
     work_dir = needed(values, "work_dir", "the folder of all stages").rstrip("/") or "/"
+    values = own_pictures.continued(values, work_dir)
     _check_given(values)
-    rounds = read_rounds(values) if students is None else students
+    if students is None and (values.rounds or not own_pictures.may_apply(values)):
+        read_rounds(values)  # what is wrong with them is said before anything is prepared
+    typed = values
     if values.source_dir and values.task_name not in BUILT_IN_TASKS:
         values = _prepared(values, work_dir)
+    values = own_pictures.with_recipe(values, work_dir, typed)
+    rounds = read_rounds(values) if students is None else students
     prepare = _prepare_config(values, work_dir)
     if prepare:
         labeled, images = (os.path.join(prepare.data_dir, folder) for folder in ("labeled", "unlabeled"))
@@ -94,10 +88,22 @@ def iterate_config(values: FlagValues, command: str = "", students: Optional[Seq
     stages = []
     network = teacher
     for number, this in enumerate(rounds, start=1):
-        with _said_of(this.title):
+        with said_of(this.title):
             stages.append(_round_config(override(values, common), this, number, work_dir, images, network))
         network = stages[-1].outcome
-    return IterateConfig(work_dir, teacher, tuple(stages), prepare, ready, command)
+    robustness = build.rounds_robustness(values, teacher, stages, robustness_dir(work_dir))
+    return IterateConfig(work_dir, teacher, tuple(stages), prepare, ready, robustness, command)
+
+
+def training_config(values: FlagValues) -> TrainConfig:
+    """For `--mode=train` and `train_and_eval`: of one's own pictures with the recipe's numbers for what is not given.
+
+    Raises:
+      UserError: flags that are missing or do not fit together.
+    """
+    if values.model_dir:
+        values = own_pictures.with_recipe(own_pictures.continued(values, values.model_dir), values.model_dir)
+    return build.train_config(values)
 
 
 def _check_given(values: FlagValues) -> None:
@@ -109,126 +115,6 @@ def _check_given(values: FlagValues) -> None:
             "--unlabel_ratio is given, but in --mode=iterate every student has its own; write it in --rounds, as MODEL:RATIO or "
             "in the student's flag file"
         )
-
-
-# --- the students ---------------------------------------------------------------------------------------------------
-
-
-def read_rounds(values: FlagValues) -> list[Round]:
-    """Reads --rounds and --finetune, and the flag files that they name.
-
-    Raises:
-      UserError: neither MODEL:RATIO nor @FILE, an unknown model, a ratio that is not positive, a flag file that is not there, is
-        broken or says what is not its to say; names the round.
-    """
-    given = needed(values, "rounds", "the students, e.g. efficientnet-b0:4,efficientnet-b1:4")
-    found = []
-    for number, entry in enumerate((entry for text in given for entry in _entries(text)), start=1):
-        title = f"--rounds: round {number}" + (f" ({entry})" if entry.startswith("@") else "")
-        with _said_of(title):
-            said = _from_file(entry[1:]) if entry.startswith("@") else _from_words(entry)
-            found.append(Round(title, said, _finetuning(said.get("finetune", values.finetune))))
-    return found
-
-
-def _entries(text: str) -> Iterator[str]:
-    """MODEL:RATIO between commas; what begins with @ is a path to its end."""
-    while True:
-        text = text.strip()
-        entry, comma, text = (text, "", "") if text.startswith("@") else text.partition(",")
-        yield entry.strip()
-        if not comma:
-            return
-
-
-def _from_words(entry: str) -> Changes:
-    name, *parts = entry.split(":")
-    if not parts:
-        raise UserError(f"got {entry!r}, expected MODEL:RATIO, e.g. efficientnet-b0:4, or @FILE, a student's flag file")
-    if len(parts) > 1:
-        lines = [f"--model_name={name}", f"--unlabel_ratio={parts[0]}", *(f"--{part}" for part in parts[1:])]
-        raise UserError(
-            f"got {entry!r}, expected MODEL:RATIO; write the student's flags into a file, one a line ({', '.join(lines)}), and "
-            "give --rounds=@FILE"
-        )
-    _check_model(name)
-    try:
-        ratio = float(parts[0])
-    except ValueError:
-        ratio = 0.0
-    if not 0 < ratio < float("inf"):
-        raise UserError(f"got {parts[0]!r}, expected an unlabeled ratio above 0")
-    return {"model_name": name, "unlabel_ratio": ratio}
-
-
-def _check_model(name: str) -> None:
-    if name not in VARIANTS:
-        raise UserError(f"got {name!r}, expected one of {', '.join(VARIANTS)}")
-
-
-def _from_file(path: str) -> Changes:
-    if "," in path and "://" not in path and not os.path.exists(path):
-        raise UserError(
-            f"there is no flag file {path}; commas are part of a path: repeat --rounds for the next student"
-        )
-    file = command_line.read_flag_file(path)
-    _check_scopes(file, OF_A_ROUND, "no stage of a round reads")
-    if "model_name" in file.said:
-        with _said_of(f"{file.places['model_name']}: --model_name"):
-            _check_model(file.said["model_name"])
-    if not file.said.get("unlabel_ratio"):
-        raise UserError(
-            "--unlabel_ratio is missing: a student needs unlabeled images; say how many for a labeled one, above 0"
-        )
-    return file.said
-
-
-def _finetuning(path: Optional[str]) -> Optional[Changes]:
-    if not path:
-        return None
-    with _said_of("--finetune"):
-        if "=" in path and not os.path.exists(path):
-            lines = ", ".join(f"--{part}" for part in os.path.basename(path).split(":"))
-            raise UserError(f"got {path!r}, expected a flag file; write the flags into one, a flag a line ({lines})")
-        file = command_line.read_flag_file(path)
-        _check_scopes(file, Scope.FINETUNE, "finetuning does not read")
-        return file.said
-
-
-def _check_scopes(file: command_line.FlagFile, scope: Scope, otherwise: str) -> None:
-    """Raises UserError if the flag file says what is not its to say."""
-    for name, place in file.places.items():
-        if Scope.RUN in SCOPES[name]:
-            raise UserError(f"{place}: got --{name}, which holds for the whole run; give it on the command line")
-        if Scope.DECIDED in SCOPES[name]:
-            raise UserError(f"{place}: got --{name}, which --mode=iterate decides itself; leave it out")
-        if not SCOPES[name] & scope:
-            of_student = SCOPES[name] & (Scope.STUDENT | Scope.ITERATE)
-            raise UserError(
-                f"{place}: got --{name}, which {'the student decides' if of_student else otherwise}; leave it out"
-            )
-
-
-@contextlib.contextmanager
-def _said_of(title: str) -> Iterator[None]:
-    """Names what a UserError is about."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{title}: {error}") from error
-
-
-def override(values: FlagValues, changes: Changes) -> FlagValues:
-    """A copy of our flags with some changed; None puts a flag back to its default."""
-    copy = command_line.define(FlagValues())
-    for name in copy:
-        given = changes[name] is not None if name in changes else values[name].present
-        if given:
-            value = changes[name] if name in changes else values[name].value
-            copy[name].value = list(value) if isinstance(value, list) else value
-            copy[name].present = 1
-    copy.mark_as_parsed()
-    return copy
 
 
 # --- the stages -----------------------------------------------------------------------------------------------------
@@ -263,6 +149,7 @@ def _prepared(values: FlagValues, work_dir: str) -> FlagValues:
     This happens before the other stages' configs are made, because the files say which classes there are.
     """
     values = override(values, {"data_dir": values.data_dir or data_dir(work_dir)})
+    print(f"looking at the pictures in {values.source_dir}", flush=True)
     importlib.import_module("data.prepare.run").prepare(build.prepare_config(values))
     return override(values, {"source_dir": None, "num_shards": None})
 
@@ -324,5 +211,5 @@ def _finetune_config(student: FlagValues, this: Round, number: int, work_dir: st
             "model_dir": finetuned_dir(work_dir, number),
         },
     )
-    with _said_of("--finetune"):
+    with said_of("--finetune"):
         return build.train_config(values, f"round {number} finetune")

@@ -9,6 +9,7 @@ from checkpoints.config import ConvertConfig
 from data.config import TeacherNoise
 from data.prepare.config import PrepareConfig
 from efficientnet.variants import ModelConfig
+from evaluation.robustness.config import RobustnessConfig
 from runtime.config import DeviceConfig
 from training.config import TrainConfig
 
@@ -72,6 +73,7 @@ class BalanceConfig:
       num_shards: input shards (and output shards); the pattern is `<file_prefix>-SSSSS-of-NNNNN`.
       only_use_num_shards: use only the first so many shards; -1 all.
       beam_args: passed on to Beam.
+      label_names: one a class, for people; empty where they are not known.
     """
 
     title: str
@@ -90,6 +92,11 @@ class BalanceConfig:
     only_use_num_shards: int = -1
     seed: int = 0
     beam_args: tuple[str, ...] = ()
+    label_names: tuple[str, ...] = ()
+
+    def name_of(self, label: int) -> str:
+        """What people call a class; its number, from 0, where no name is known."""
+        return self.label_names[label] if self.label_names else str(label)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +121,7 @@ class IterateConfig:
     Attributes:
       teacher: the first teacher's training.
       ready_teacher: a checkpoint that is copied into the teacher's folder instead; None if it is trained.
+      robustness: how the networks' robustness is measured at the end; None if it is not.
     """
 
     work_dir: str
@@ -121,4 +129,5 @@ class IterateConfig:
     rounds: tuple[RoundConfig, ...]
     prepare: Optional[PrepareConfig] = None
     ready_teacher: Optional[ConvertConfig] = None
+    robustness: Optional[RobustnessConfig] = None
     command: str = ""

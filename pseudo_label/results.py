@@ -19,10 +19,12 @@ from reporting.numbers import read_json, read_json_lines, rounded, training_log
 from runtime.work_dir import (
     EVALUATION_FILE,
     EVALUATIONS_FILE,
+    ROBUSTNESS_FILE,
     STATS_FILE,
     balanced_dir,
     model_dir,
     predictions_dir,
+    robustness_dir,
     teacher_dir,
 )
 
@@ -30,7 +32,12 @@ MAX_BINS = 20
 
 
 def collect(
-    work_dir: str, num_rounds: int, class_names: Sequence[str], data_dir: str, finetuned: Collection[int] = ()
+    work_dir: str,
+    num_rounds: int,
+    class_names: Sequence[str],
+    data_dir: str,
+    finetuned: Collection[int] = (),
+    robustness: bool = False,
 ) -> dict[str, Any]:
     """Every number of the report, JSON-able and rounded.
 
@@ -40,6 +47,7 @@ def collect(
       class_names: one a class, or empty.
       data_dir: holds task.json, and unlabeled/labels_for_report.json where true labels are known.
       finetuned: the rounds whose student was finetuned.
+      robustness: whether the networks' robustness was measured.
 
     Raises:
       UserError: true labels that do not fit the predictions.
@@ -60,7 +68,15 @@ def collect(
     truth = read_json(os.path.join(data_dir, "unlabeled", TRUE_LABELS_FILE))
     rounds = [pseudo_labels(work_dir, number, name, truth) for number, name in enumerate(labeled_by, start=1)]
     task_numbers = {"name": task.get("name"), "num_images": task.get("num_images", {})}
-    return rounded({"task": task_numbers, "class_names": list(class_names), "networks": networks, "rounds": rounds})
+    return rounded(
+        {
+            "task": task_numbers,
+            "class_names": list(class_names),
+            "networks": networks,
+            "rounds": rounds,
+            "robustness": robustness_of(work_dir) if robustness else None,
+        }
+    )
 
 
 def network(work_dir: str, number: int, finetuned: bool = False) -> dict[str, Any]:
@@ -96,6 +112,18 @@ def evaluations(folder: str, final: Optional[dict[str, Any]]) -> list[dict[str, 
     split = final and final.get("split")
     by_step = {line["step"]: line for line in lines if split is None or line.get("split") == split}
     return [by_step[step] for step in sorted(by_step)]
+
+
+def robustness_of(work_dir: str) -> Optional[dict[str, Any]]:
+    """The main measures of robustness; None if they are not there."""
+    found = read_json(os.path.join(robustness_dir(work_dir), ROBUSTNESS_FILE))
+    if found is None:
+        return None
+    sections = [
+        {key: section[key] for key in ("key", "title", "num_pictures", "measures")} for section in found["sections"]
+    ]
+    kept = {key: found[key] for key in ("level", "resamples", "every")}
+    return {**kept, "networks": [{"name": network["name"]} for network in found["networks"]], "sections": sections}
 
 
 def pseudo_labels(work_dir: str, number: int, labeled_by: str, truth: Optional[dict[str, list[int]]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ Stages in their order:
   roundN/balance    filters and balances these labels
   roundN/student    trains on both kinds of images
   roundN/finetune   trains the student further on the labeled images (only with --finetune)
+  robustness        measures how robust the teacher and the students are (only with --robustness)
 
 `runtime/work_dir.py` says where the files of each stage lie. `manifest.json` says which stages are done or begun, and with which
 settings. At the end of each run the report is written anew.
@@ -17,9 +18,10 @@ settings. At the end of each run the report is written anew.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Optional
 
 import tensorflow as tf
 
@@ -27,21 +29,26 @@ from checkpoints import convert, writing
 from checkpoints.config import ConvertConfig
 from data.fast import Fast
 from data.prepare.run import prepare
+from data.streams.evaluation import count_labels
 from data.tasks import TASK_FILE
 from evaluation.config import EvaluateConfig
-from evaluation.run import evaluate
+from evaluation.robustness import run as robustness
+from evaluation.run import evaluate, split_files
+from pseudo_label import foresight, verdict
 from pseudo_label.balance.inputs import data_dir
 from pseudo_label.balance.run import balance
 from pseudo_label.config import IterateConfig
+from pseudo_label.duration import Duration
 from pseudo_label.manifest import Manifest, Stage
 from pseudo_label.predict.run import predict
-from pseudo_label.predict.shards import find_shards, has_predictions
+from pseudo_label.predict.shards import has_predictions
 from pseudo_label.results import collect
 from reporting import report
+from reporting.numbers import read_json
 from runtime import devices as strategies
 from runtime.errors import UserError
 from runtime.files import remove_unfinished
-from runtime.work_dir import EVALUATION_FILE, METRICS_FILE, REPORT_FILE, STATS_FILE, report_dir
+from runtime.work_dir import EVALUATION_FILE, METRICS_FILE, REPORT_FILE, ROBUSTNESS_FILE, STATS_FILE, report_dir
 from training.config import TrainConfig
 from training.trainer import train
 
@@ -66,6 +73,10 @@ def stages(config: IterateConfig, fast: Fast = Fast()) -> list[Stage]:
         ]
         if this.finetune is not None:
             found.append(_training(f"round{number}/finetune", this.finetune, fast))
+    if config.robustness is not None:
+        has_page = _exists(config.robustness.output_dir, ROBUSTNESS_FILE)
+        run = partial(robustness.measure, fast=fast)
+        found.append(Stage("robustness", run, config.robustness, has_page, is_result=True))
     return found
 
 
@@ -129,18 +140,53 @@ def iterate(config: IterateConfig, fast: Fast = Fast()) -> dict[str, Any]:
     for folder in own_folders(config):
         remove_unfinished(folder)
     to_do = stages_to_do(planned, manifest)
+    checked = False
+    duration = Duration([stage for stage in planned if stage.name in to_do], config.teacher.data.task)
+    if to_do:
+        print(duration.before())
     for number, stage in enumerate(planned, start=1):
         if stage.name not in to_do:
-            print(f"[{number}/{len(planned)}] {stage.name}: done before")
+            shorter = (
+                " with fewer steps, and stays because others were made with it" if manifest.is_longer(stage) else ""
+            )
+            print(f"[{number}/{len(planned)}] {stage.name}: done before{shorter}")
             continue
         print(f"[{number}/{len(planned)}] {stage.name}")
-        if stage.name == "teacher":
-            _check_images(config)
+        if stage.name != "prepare" and not checked:
+            foresight.check(config, to_do, planned)
+            checked = True
         manifest.mark_begun(stage)
-        stage.run(stage.config)
+        if isinstance(stage.config, TrainConfig):
+            stage.run(stage.config, paced=duration.paced(stage))
+        else:
+            stage.run(stage.config)
         manifest.mark_done(stage)
+        duration.done(stage.name)
+        for line in _verdict(config, stage.name):
+            print(f"notice: {line}", file=sys.stderr)
         tf.keras.backend.clear_session()
     return _report(config)
+
+
+def _verdict(config: IterateConfig, stage: str) -> list[str]:
+    """What is to be said of a network that a stage trained or measured, if it is no better than what was there before."""
+    split, teacher = config.teacher.evaluation, config.teacher
+    if split is None:
+        return []
+    if stage in ("teacher", "teacher/evaluate"):
+        found = _evaluated(teacher)
+        counts = count_labels(split_files(split), split.task.num_classes)
+        return verdict.of_teacher(found, max(counts) / sum(counts)) if found else []
+    for number, this in enumerate(config.rounds, start=1):
+        if stage == f"round{number}/student":
+            found, before = _evaluated(this.student), _evaluated(teacher)
+            return verdict.of_student(found, before, this.student.title) if found and before else []
+        teacher = this.outcome
+    return []
+
+
+def _evaluated(training: TrainConfig) -> Optional[dict[str, Any]]:
+    return read_json(os.path.join(training.model_dir, EVALUATION_FILE))
 
 
 def _report(config: IterateConfig) -> dict[str, Any]:
@@ -152,6 +198,7 @@ def _report(config: IterateConfig) -> dict[str, Any]:
         data.task.class_names,
         os.path.dirname(data.label_data_dir.split(";")[0]),
         finetuned=[number for number, this in enumerate(config.rounds, start=1) if this.finetune is not None],
+        robustness=config.robustness is not None,
     )
     results = report.write_report(config.work_dir, results, command=config.command, seed=data.seed)
     print(report.summary_table(results))
@@ -170,22 +217,13 @@ def own_folders(config: IterateConfig) -> list[str]:
 
 def stages_to_do(planned: Sequence[Stage], manifest: Manifest) -> set[str]:
     """Names of the stages that are not done, or whose outputs are gone while something still needs them: a network always
-    (the report measures it), labels and records where the stage after them is to be done."""
+    (the report measures it), labels and records where the stage after them is to be done. And of a training that is to have
+    more steps than it had, if nothing was made with it yet."""
     to_do: set[str] = set()
-    needed = False
+    needed = used = False
     for stage in reversed(planned):
         needed = not manifest.is_done(stage) or ((needed or stage.is_result) and not stage.is_there())
+        needed |= manifest.is_longer(stage) and not used
+        used |= manifest.has_begun(stage)
         to_do |= {stage.name} if needed else set()
     return to_do
-
-
-def _check_images(config: IterateConfig) -> None:
-    """Raises UserError where the first students will have no images, before a teacher is trained for them."""
-    try:
-        for this in config.rounds[:1]:
-            find_shards(this.predict)
-    except UserError as error:
-        raise UserError(
-            f"{error}; a student learns from unlabeled images (--unlabel_data_dir): to train the teacher alone, use "
-            "--mode=train_and_eval"
-        ) from error

@@ -109,6 +109,13 @@ def has_accelerator() -> bool:
     return bool(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
 
 
+def kind(tpu: str = "") -> str:
+    """What does the work: `tpu` (named, or of this machine), `gpu`, or `cpu`."""
+    if tpu or os.environ.get("TPU_NAME") or os.path.exists("/dev/accel0"):
+        return "tpu"
+    return "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
+
+
 def on_cpu(strategy: tf.distribute.Strategy) -> bool:
     """Whether all work of this process is done by its processor."""
     return not has_accelerator() and strategy.num_replicas_in_sync == 1

@@ -8,7 +8,9 @@
       roundN/balanced/       filtered, balanced records under data/, and stats.json
       roundN/student/        model_dir
       roundN/finetuned/      model_dir (only with --finetune)
+      robustness/            robustness.md, robustness.json, plots, outcomes/ (only with --robustness)
       report/                report.md, results.json, plots
+      recipe/                the numbers of a run on one's own pictures, as flag files (flags/own_pictures.py)
 
 A model_dir holds checkpoints, model.json, metrics.jsonl, evaluations.jsonl (one line each time) and evaluation.json (the last).
 """
@@ -24,6 +26,8 @@ EVALUATIONS_FILE = "evaluations.jsonl"
 EVALUATION_FILE = "evaluation.json"
 # in balanced/
 STATS_FILE = "stats.json"
+# in robustness/
+ROBUSTNESS_FILE = "robustness.json"
 # in report/
 REPORT_FILE = "report.md"
 RESULTS_FILE = "results.json"
@@ -64,6 +68,16 @@ def model_dir(work_dir: str, number: int, finetuned: bool = False) -> str:
     if not number:
         return teacher_dir(work_dir)
     return finetuned_dir(work_dir, number) if finetuned else student_dir(work_dir, number)
+
+
+def robustness_dir(work_dir: str) -> str:
+    """How robust the networks are."""
+    return os.path.join(work_dir, "robustness")
+
+
+def recipe_dir(folder: str) -> str:
+    """The flag files that say the numbers of a run; `folder` is its work_dir or model_dir."""
+    return os.path.join(folder, "recipe")
 
 
 def report_dir(work_dir: str) -> str:

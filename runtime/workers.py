@@ -9,6 +9,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -30,11 +31,13 @@ class Workers(Generic[Argument, Result]):
     Args:
       function: a picklable function of one item; its module should import little, because every process imports it.
       processes: how many; 0 for one a core. With 1 the function is called in this process.
+      patience: seconds of work that this process does alone before others, which take seconds to start, are started.
     """
 
-    def __init__(self, function: Callable[[Argument], Result], processes: int):
+    def __init__(self, function: Callable[[Argument], Result], processes: int, patience: float = 0.0):
         self._function = function
         self._processes = processes or machine.cores()
+        self._patience = patience
         self._pool: Optional[ProcessPoolExecutor] = None
 
     def __enter__(self) -> Workers[Argument, Result]:
@@ -53,13 +56,21 @@ class Workers(Generic[Argument, Result]):
         if self._processes == 1:
             yield from map(self._function, items)
             return
+        remaining = iter(items)
+        while self._patience > 0:
+            one = list(itertools.islice(remaining, 1))
+            if not one:
+                return
+            began = time.monotonic()
+            result = self._function(one[0])
+            self._patience -= time.monotonic() - began
+            yield result
         if self._pool is None:
             # "spawn", because a fork of a process in which TensorFlow's threads run may hang.
             self._pool = ProcessPoolExecutor(
                 self._processes, mp_context=multiprocessing.get_context("spawn"), initializer=_begin
             )
         pending: collections.deque[Future[list[Result]]] = collections.deque()
-        remaining = iter(items)
         try:
             while True:
                 while len(pending) < self._processes * CHUNKS_AHEAD:
@@ -82,8 +93,10 @@ def _call(function: Callable[[Argument], Result], chunk: list[Argument]) -> list
 
 
 def _begin() -> None:
-    """Leaves Ctrl-C to the parent, and ends with it even if it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leaves to the parent what a terminal or a scheduler sends to all, and ends with it even if it is killed."""
+    for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

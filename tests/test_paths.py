@@ -108,7 +108,7 @@ CLASSES = ("[1] * ?", "$x , ~ ü", "$100_$200", "<b>&\\")
 TINY = (
     "--use_tpu=False", "--width_coefficient=0.1", "--depth_coefficient=0.1", "--input_image_size=32", "--train_steps=4",
     "--train_batch_size=8", "--save_checkpoints_steps=2", "--log_step_count_steps=2", "--teacher_softmax_temp=1",
-    "--rounds=efficientnet-b0:1", "--num_image=6",
+    "--rounds=efficientnet-b0:1", "--num_image=6", "--min_threshold=0",
 )  # fmt: skip
 
 

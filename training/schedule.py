@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Union
 
 import tensorflow as tf
 
 from training.config import OptimizerConfig
-
-WARMUP_EPOCHS = 5
-DECAY_EPOCHS = 2.4
-DECAY_RATE = 0.97
+from training.decay import DECAY_RATE, WARMUP_EPOCHS, decay_epochs, steps_per_epoch
 
 Step = Union[int, tf.Tensor]
-
-
-def steps_per_epoch(config: OptimizerConfig) -> float:
-    """Steps in which the effective labeled batch passes the labeled images once."""
-    return config.num_train_images / (config.train_batch_size * config.label_data_sample_prob)
-
-
-def decay_epochs(config: OptimizerConfig) -> float:
-    """Epochs between two decays of the rate by 0.97."""
-    if config.final_base_lr is None:
-        return DECAY_EPOCHS * config.train_ratio
-    epochs = config.train_steps / steps_per_epoch(config)
-    decays = math.log(config.final_base_lr / config.base_learning_rate) / math.log(DECAY_RATE)
-    return (epochs - WARMUP_EPOCHS) / decays
 
 
 def learning_rate(step: Step, config: OptimizerConfig) -> tf.Tensor:

@@ -44,31 +44,37 @@ def evaluation_image(encoded: tf.Tensor, image_size: int, small_image_model: boo
     Args:
       encoded: string [], JPEG, PNG, GIF or BMP.
       image_size: pixels of a side.
-      small_image_model: the image is used as stored, whose size must be `image_size`.
+      small_image_model: the image is used as it is stored; one of another size is fitted and scaled as a whole.
       fit: `crop` shows the middle of an image alone, as the release does; `pad` and `stretch` show the whole (`data.tasks.FITS`).
 
     Returns:
       float32 [image_size, image_size, 3]; 0..255, which the bicubic kernel may overshoot.
     """
     if small_image_model:
-        return tf.cast(stored_image(encoded, image_size), tf.float32)
+        return tf.cast(stored_image(encoded, image_size, fit), tf.float32)
     window = (lambda shape: centre(shape, image_size)) if fit == "crop" else whole
     return resize_bicubic(cut_out(encoded, window, fit), image_size)
 
 
-def stored_image(encoded: tf.Tensor, size: int) -> tf.Tensor:
-    """The image as it is stored, uint8 [size, size, 3]."""
+def stored_image(encoded: tf.Tensor, size: int, fit: str = "crop") -> tf.Tensor:
+    """The image as it is stored, uint8 [size, size, 3]; one of another size is fitted and scaled to that."""
     image = decode(encoded)
-    shape = tf.shape(image)
-    height, width = tf.strings.as_string(shape[0]), tf.strings.as_string(shape[1])
-    advice = (
-        f" pixels (height x width) but --input_image_size is {size}: set it to the stored size, "
-        "or leave out --small_image_model so that images are resized"
-    )
-    message = tf.strings.join([_OPEN, "an image is stored with ", height, "x", width, advice, _CLOSE])
-    check = tf.debugging.Assert(tf.reduce_all(tf.equal(shape[:2], size)), [message], summarize=1)
-    with tf.control_dependencies([check] if check is not None else []):
-        return tf.ensure_shape(tf.identity(image), [size, size, 3])
+    is_stored = tf.reduce_all(tf.equal(tf.shape(image)[:2], size))
+    image = tf.cond(is_stored, lambda: image, lambda: _scaled(image, size, fit))
+    return tf.ensure_shape(image, [size, size, 3])
+
+
+def _scaled(image: tf.Tensor, size: int, fit: str) -> tf.Tensor:
+    """uint8 [size, size, 3]: the square that `fit` makes of the image, scaled with Pillow's bicubic filter."""
+    if fit == "pad":
+        image = _padded(image)
+    if fit == "crop":
+        shape = tf.shape(image)[:2]
+        side = tf.reduce_min(shape)
+        top, left = tf.unstack((shape - side) // 2)
+        image = image[top : top + side, left : left + side]
+    scaled = tf.image.resize(image, [size, size], tf.image.ResizeMethod.BICUBIC, antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(scaled), 0.0, 255.0), tf.uint8)
 
 
 def cut_out(encoded: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor], fit: str) -> tf.Tensor:

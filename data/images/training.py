@@ -28,7 +28,7 @@ class TrainingOptions:
 
     Attributes:
       image_size: S, pixels of a side.
-      small_image_model: an image enters as stored; its size must be `image_size`.
+      small_image_model: an image enters as it is stored (`decoding.stored_image`), without a random crop.
       flip: whether a mirrored image keeps its class.
       augment: RandAugment.
       fit: how an image that is no square becomes one (`data.tasks.FITS`).
@@ -74,7 +74,7 @@ def crop_and_draw(encoded: tf.Tensor, seed: tf.Tensor, options: TrainingOptions)
     seed = tf.cast(seed, tf.int64)
     draws = {"draws": randaugment.draw(_own(seed, _AUGMENT), augment.layers)} if augment.enabled else {}
     if options.small_image_model:
-        return {"image": stored_image(encoded, size), **draws, **_small_image_draws(seed, options)}
+        return {"image": stored_image(encoded, size, options.fit), **draws, **_small_image_draws(seed, options)}
     image = resize_bicubic(cut_out(encoded, lambda shape: _sampled(shape, seed, size, options.fit), options.fit), size)
     if augment.enabled:
         image = tf.cast(tf.clip_by_value(image, 0.0, 255.0), tf.uint8)

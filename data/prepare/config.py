@@ -21,7 +21,7 @@ class PrepareConfig:
       num_shards: shards of the unlabeled set (digits, folder; svhn and imagenet have the release's numbers).
       source_dir: the user's own files, for tasks that read some.
       download: fetch the task's official files into source_dir where they are not there (svhn).
-      flip: folder: whether a mirrored image keeps its class.
+      flip: folder: whether a mirrored image keeps its class; None: as the pictures tell (`data/prepare/mirror.py`).
       fit: folder: how an image that is no square becomes one (`data.tasks.FITS`).
       num_processes: processes that decode images; 0 for one a core. Changes nothing in what is written.
     """
@@ -36,6 +36,6 @@ class PrepareConfig:
     seed: int = 0
     source_dir: str = ""
     download: bool = False
-    flip: bool = True
+    flip: Optional[bool] = None
     fit: str = "crop"
     num_processes: int = 0

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from data.images.files import Item, Loaded, Rules
-from data.prepare import duplicates, image_shards, listing, summary
+from data.prepare import duplicates, image_shards, listing, mirror, summary
 from data.prepare.image_shards import UNREADABLE, Equal, Split, look_at, mean_and_std, shown_path, write_images
 from data.tasks import TASK_FILE, TASKS
 from runtime.errors import UserError
@@ -339,7 +339,7 @@ def _write_task(config: PrepareConfig, classes: list[str], splits: summary.Split
         num_classes=len(classes),
         mean=mean,
         std=std,
-        flip=config.flip,
+        flip=_flip(config, splits),
         fit=config.fit,
         num_images={name: split.num_images for name, split in counts.items() if split.num_images},
         eval_split="test" if splits.test.num_images else "",
@@ -347,6 +347,20 @@ def _write_task(config: PrepareConfig, classes: list[str], splits: summary.Split
     )
     text = json.dumps(task.to_json(), indent=2, ensure_ascii=False) + "\n"
     write_text(os.path.join(config.data_dir, TASK_FILE), text)
+
+
+def _flip(config: PrepareConfig, splits: summary.Splits) -> bool:
+    """Whether a mirrored picture keeps its class: as flagged, else as the pictures tell; says so."""
+    if config.flip is not None:
+        return config.flip
+    shards = splits.unlabeled.written or splits.train.written
+    measured = mirror.measure([os.path.join(config.data_dir, name) for name in shards])
+    if measured.is_there:
+        print(
+            f"mirrored pictures are not used to train: of {measured.pictures} pictures {100 * measured.share:.0f} % can be told "
+            "from their mirror image; --flip uses them all the same"
+        )
+    return not measured.is_there
 
 
 def _say(config: PrepareConfig, planned: Plan, splits: summary.Splits, rows: list[duplicates.Row]) -> None:

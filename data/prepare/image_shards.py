@@ -34,7 +34,7 @@ UNREADABLE, NOTED = "unreadable.txt", "noted.txt"
 LONG = 2.0  # a picture longer than this to 1 is mostly outside the square that a network sees
 LEFT_OUT, KEPT = "left out", "kept"
 _PART_NAME = r".+-\d{5}-of-\d{5}\.json"
-SERIAL_LIMIT = 64  # fewer images than this are read before a second process would have started
+PATIENCE = 2.0  # seconds of work before other processes are started: hundreds of small images are done by then
 
 
 @dataclasses.dataclass
@@ -149,7 +149,7 @@ def write_images(
     load = functools.partial(files.load, rules=rules)
     with (
         progress(f"writing {prefix}", len(items), "images") as bar,
-        Workers[Item, Loaded](load, 1 if len(items) < SERIAL_LIMIT else num_processes) as workers,
+        Workers[Item, Loaded](load, num_processes, PATIENCE) as workers,
     ):
         for shard, shard_items in enumerate(shards.spread(items, num_shards)):
             name = shard_name(prefix, shard, num_shards)
@@ -203,7 +203,7 @@ def look_at(items: Sequence[Item], rules: Rules, num_processes: int = 0) -> list
     look = functools.partial(_look, rules=dataclasses.replace(rules, store=False, statistics=True))
     with (
         progress("comparing pictures", len(items), "images") as bar,
-        Workers[Item, Loaded](look, 1 if len(items) < SERIAL_LIMIT else num_processes) as workers,
+        Workers[Item, Loaded](look, num_processes, PATIENCE) as workers,
     ):
         found = []
         for loaded in workers.map(items):

@@ -1,15 +1,13 @@
 """`--mode=classify`: the most probable classes of image files.
 
 Each file is read as `--mode=prepare --task_name=folder` reads it (any format, upright, transparency on white) and then gets
-the evaluation's centre crop. A network with `small_image_model` takes images as they are stored; if the size differs,
-the central square is cropped and scaled to the network's size.
+the evaluation's centre crop. A network with `small_image_model` takes images as they are stored; one of another size is
+fitted and scaled to the network's.
 """
 
 from __future__ import annotations
 
 import errno
-import functools
-import io
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any, Callable
@@ -20,9 +18,9 @@ import tensorflow as tf
 from checkpoints.reading import load_weights
 from data.fast import Fast
 from data.images import decoding, files
-from data.images.files import Item, Loaded, Rules, to_png
+from data.images.files import Item, Loaded, Rules
 from data.prepare import listing
-from data.prepare.image_shards import SERIAL_LIMIT
+from data.prepare.image_shards import PATIENCE
 from efficientnet.model import EfficientNet
 from evaluation.classify import imagenet_names
 from evaluation.classify.table import Answer, csv_faults, table, write_csv
@@ -165,8 +163,7 @@ def _pixels(config: ClassifyConfig, items: list[Item]) -> Iterator[tuple[Answer,
     def prepare(encoded: tf.Tensor) -> tf.Tensor:
         return decoding.evaluation_image(encoded, side, small, config.fit)
 
-    load = functools.partial(load_image, side=side if small else 0, fit=config.fit)
-    with Workers[Item, Loaded](load, 1 if len(items) < SERIAL_LIMIT else 0) as workers:
+    with Workers[Item, Loaded](load_image, 0, PATIENCE) as workers:
         for item, loaded in zip(items, workers.map(items)):
             name = listing.shown(item.path)
             if loaded.problem:
@@ -178,22 +175,6 @@ def _pixels(config: ClassifyConfig, items: list[Item]) -> Iterator[tuple[Answer,
                 yield Answer(name, problem=first_line(error)), None
 
 
-def load_image(item: Item, side: int, fit: str = "crop") -> Loaded:
-    """Reads one image as `folder` does; with `side`, of that many pixels."""
-    loaded = files.load(item, Rules())
-    return loaded._replace(encoded=fitted(loaded.encoded, side, fit)) if side and not loaded.problem else loaded
-
-
-def fitted(encoded: bytes, side: int, fit: str = "crop") -> bytes:
-    """The image as it is if it is `side` x `side`, else made a square (`data.tasks.FITS`) and scaled to that, as PNG."""
-    from PIL import Image, ImageOps
-
-    image = Image.open(io.BytesIO(encoded))
-    if image.size == (side, side):
-        return encoded
-    rgb, size = image.convert("RGB"), (side, side)
-    if fit == "stretch":
-        return to_png(rgb.resize(size, Image.Resampling.BICUBIC))
-    if fit == "pad":
-        return to_png(ImageOps.pad(rgb, size, Image.Resampling.BICUBIC, color=(decoding.GREY,) * 3))
-    return to_png(ImageOps.fit(rgb, size, Image.Resampling.BICUBIC))
+def load_image(item: Item) -> Loaded:
+    """Reads one image as `folder` does."""
+    return files.load(item, Rules())

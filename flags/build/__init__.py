@@ -10,6 +10,7 @@ from flags.build.checkpoints import convert_config, export_config
 from flags.build.evaluation import classify_config, evaluate_config
 from flags.build.prepare import prepare_config
 from flags.build.pseudo_labels import balance_config, predict_config, predict_with
+from flags.build.robustness import robustness_config, rounds_robustness
 from flags.build.training import train_config
 
 __all__ = [
@@ -21,5 +22,7 @@ __all__ = [
     "predict_config",
     "predict_with",
     "prepare_config",
+    "robustness_config",
+    "rounds_robustness",
     "train_config",
 ]

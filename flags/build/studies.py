@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -9,7 +11,9 @@ from absl.flags import FlagValues
 
 from flags import command_line, rounds
 from flags.definitions import SCOPES
+from flags.folders import needed
 from flags.kinds import Scope
+from flags.students import OF_A_ROUND, Round, read_rounds
 from pseudo_label.config import IterateConfig
 from runtime.errors import UserError
 
@@ -23,6 +27,45 @@ NOT_OF_THE_KEY = (
 FOLDERS_OF_AN_ARM = ("label_data_dir", "unlabel_data_dir")
 # What `prepare` and a teacher read, and with it a run without students.
 WITHOUT_STUDENTS = Scope.PREPARE | Scope.TEACHER
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyConfig:
+    """What `--mode=study` is asked.
+
+    Attributes:
+      studies: names, `all`, or TOML files.
+      seeds: every arm is trained with each.
+      parallel: processes that share the seeds.
+      work_dir, results_dir: of the runs, and of what is kept of them.
+      flags: those of the run that the arms change.
+    """
+
+    studies: tuple[str, ...]
+    seeds: tuple[int, ...]
+    parallel: int
+    work_dir: str
+    results_dir: str
+    flags: FlagValues
+
+
+def study_config(values: FlagValues) -> StudyConfig:
+    """For `--mode=study`.
+
+    Raises:
+      UserError: no study, no work_dir, or seeds that are no different numbers.
+    """
+    if not values.study:
+        raise UserError("--study is missing: the name of a study, all, or a .toml file of your own (docs/studies.md)")
+    work_dir = needed(values, "work_dir", "the folder of all runs and of the answer")
+    try:
+        seeds = tuple(int(text) for text in values.seeds.split(","))
+    except ValueError:
+        seeds = ()
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise UserError(f"--seeds: got {values.seeds!r}, expected different numbers of at least 0, as 0,1,2")
+    results_dir = values.results_dir or os.path.join(work_dir, "results")
+    return StudyConfig(tuple(values.study), seeds, values.parallel, work_dir, results_dir, values)
 
 
 class ArmConfig(NamedTuple):
@@ -71,7 +114,7 @@ def arm_config(
     Raises:
       UserError: a flag that no stage takes or that is not the arm's to say, or flags that do not fit together.
     """
-    found = _students(rounds.read_rounds(values), student, students, finetune)
+    found = _students(read_rounds(values), student, students, finetune)
     changes = {**_said(flags, of_run=True), "seed": seed, "work_dir": work_dir, "mode": "iterate"}
     own = rounds.override(values, changes)
     if as_student:
@@ -84,11 +127,11 @@ def arm_config(
 
 
 def _students(
-    given: Sequence[rounds.Round],
+    given: Sequence[Round],
     student: Sequence[str],
     students: Sequence[Sequence[str]],
     finetune: Optional[Sequence[str]],
-) -> list[rounds.Round]:
+) -> list[Round]:
     of_all = _said(student)
     of_each = [_said(lines) for lines in students] or [{} for _ in given]
     finetuning = None if finetune is None else _said(finetune)
@@ -96,7 +139,7 @@ def _students(
     for number, said in enumerate(of_each):
         base = given[min(number, len(given) - 1)]
         own = base.finetune if finetuning is None else finetuning
-        found.append(rounds.Round(f"student {number + 1}", {**base.said, **of_all, **said}, own))
+        found.append(Round(f"student {number + 1}", {**base.said, **of_all, **said}, own))
     return found
 
 
@@ -109,7 +152,7 @@ def _said(lines: Sequence[str], of_run: bool = False) -> dict[str, Any]:
             raise UserError(f"got --{name}, which the study or iterate decides itself; leave it out")
         if Scope.RUN in scope and not of_run:
             raise UserError(f"got --{name} among a student's flags, but it holds for the whole run; give it in flags")
-        if not scope & (WITHOUT_STUDENTS | Scope.FINETUNE | rounds.OF_A_ROUND):
+        if not scope & (WITHOUT_STUDENTS | Scope.FINETUNE | OF_A_ROUND):
             raise UserError(f"got --{name}, which no stage of a run reads; leave it out")
     return dict(said)
 
@@ -120,6 +163,6 @@ def _serialised(values: FlagValues, scope: Scope) -> list[str]:
     return sorted(line for text in lines for line in text.split("\n") if line)
 
 
-def _described(values: FlagValues, student: rounds.Round) -> dict[str, Any]:
+def _described(values: FlagValues, student: Round) -> dict[str, Any]:
     finetune = None if student.finetune is None else dict(student.finetune)
-    return {"flags": _serialised(rounds.override(values, student.said), rounds.OF_A_ROUND), "finetune": finetune}
+    return {"flags": _serialised(rounds.override(values, student.said), OF_A_ROUND), "finetune": finetune}

@@ -40,33 +40,30 @@ def find_shards(config: BalanceConfig) -> list[ShardFiles]:
     """Every shard's files, in the order of shards.
 
     Raises:
-      UserError: a shard that is missing or in two directories, predictions of a worker that are missing, or other numbers
-        of workers for different shards; names flag and file.
+      UserError: shards that are missing or in two directories, or predictions that are missing; names flag and files, and the
+        command that makes the predictions.
     """
     num_shards = config.num_shards
     if config.only_use_num_shards > 0:
         num_shards = min(num_shards, config.only_use_num_shards)
     images = _image_shards(config)
     predictions = _prediction_shards(config)
-    shards = []
-    for shard in range(num_shards):
-        name = shard_name(config.file_prefix, shard, config.num_shards)
-        output = filtered_name(OUTPUT_PREFIX, 0, shard, config.num_shards)
-        if shard not in images:
-            raise UserError(
-                f"--input_dir: {name} is missing in {config.input_dir}; expected shards 0..{num_shards - 1} "
-                f"as --num_shards={config.num_shards} says"
-            )
-        shards.append(
-            ShardFiles(
-                shard=shard,
-                images=images[shard],
-                predictions=_all_workers(config, shard, predictions.get(shard, {})),
-                output=os.path.join(data_dir(config), output),
-            )
+    absent = [shard for shard in range(num_shards) if shard not in images]
+    if absent:
+        raise UserError(
+            f"--input_dir: {shard_name(config.file_prefix, absent[0], config.num_shards)}{_others(absent)} is missing in "
+            f"{config.input_dir}; expected shards 0..{num_shards - 1} as --num_shards={config.num_shards} says"
         )
-    _check_same_workers(config, shards)
-    return shards
+    _check_predictions(config, num_shards, predictions)
+    return [
+        ShardFiles(
+            shard=shard,
+            images=images[shard],
+            predictions=tuple(predictions[shard][worker] for worker in sorted(predictions[shard])),
+            output=os.path.join(data_dir(config), filtered_name(OUTPUT_PREFIX, 0, shard, config.num_shards)),
+        )
+        for shard in range(num_shards)
+    ]
 
 
 def data_dir(config: BalanceConfig) -> str:
@@ -116,23 +113,29 @@ def _prediction_shards(config: BalanceConfig) -> dict[int, dict[int, str]]:
     return found
 
 
-def _all_workers(config: BalanceConfig, shard: int, workers: dict[int, str]) -> tuple[str, ...]:
-    for worker in range(max(workers, default=0) + 1):
-        if worker not in workers:
-            name = prediction_name(config.file_prefix, shard, config.num_shards, worker)
-            raise UserError(
-                f"--prediction_dir: {name} is missing in {config.prediction_dir}; "
-                f"run predict for --shard_id={shard} --worker_id={worker}"
-            )
-    return tuple(workers[worker] for worker in sorted(workers))
+def _check_predictions(config: BalanceConfig, num_shards: int, predictions: dict[int, dict[int, str]]) -> None:
+    """Raises UserError if a worker's predictions of a shard are missing; says of how many, and what makes them."""
+    workers = 1 + max((worker for shard in range(num_shards) for worker in predictions.get(shard, ())), default=0)
+    missing: dict[int, list[int]] = {}
+    for worker in range(workers):
+        shards = [shard for shard in range(num_shards) if worker not in predictions.get(shard, ())]
+        if shards:
+            missing[worker] = shards
+    if not missing:
+        return
+    worker, shards = next(iter(missing.items()))
+    name = prediction_name(config.file_prefix, shards[0], config.num_shards, worker)
+    count = sum(map(len, missing.values()))
+    flags = [
+        f"--shard_id={','.join(map(str, shards))} --worker_id={worker} --total_replicas={workers}"
+        for worker, shards in missing.items()
+    ]
+    raise UserError(
+        f"--prediction_dir: {name}{f' and {count - 1} more' if count > 1 else ''} is missing in {config.prediction_dir}, of "
+        f"{num_shards * workers} ({num_shards} shards, {workers} workers); run predict again, with the flags of before and "
+        + "; then with ".join(flags)
+    )
 
 
-def _check_same_workers(config: BalanceConfig, shards: list[ShardFiles]) -> None:
-    most = max(shards, key=lambda files: len(files.predictions))
-    for files in shards:
-        if len(files.predictions) < len(most.predictions):
-            name = prediction_name(config.file_prefix, files.shard, config.num_shards, len(files.predictions))
-            raise UserError(
-                f"--prediction_dir: {name} is missing in {config.prediction_dir}: shard {files.shard} has predictions of "
-                f"{len(files.predictions)} workers, shard {most.shard} of {len(most.predictions)}"
-            )
+def _others(shards: list[int]) -> str:
+    return f" (and {len(shards) - 1} more)" if len(shards) > 1 else ""

@@ -12,11 +12,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from typing import Any, Optional
+import shlex
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
 
+from data.records.shards import contents_of
 from pseudo_label.balance import beam
 from pseudo_label.balance import plan as balance_plan
 from pseudo_label.balance.inputs import OUTPUT_PREFIX, ShardFiles, data_dir, find_shards, is_newer, newest_input
@@ -25,6 +28,7 @@ from pseudo_label.balance.plan import (
     Confidences,
     Overview,
     Plan,
+    copies,
     count_ranked,
     find_thresholds,
     fine_histogram,
@@ -35,14 +39,15 @@ from pseudo_label.balance.plan import (
 )
 from pseudo_label.balance.shards import read_confidences, write_balanced, writing
 from pseudo_label.config import BalanceConfig
-from pseudo_label.made_with import SETTINGS_FILE, check_begun_with, check_not_foreign
+from pseudo_label.made_with import CONTENTS, SETTINGS_FILE, check_begun_with, check_not_foreign, first_other
 from runtime.errors import UserError
 from runtime.files import is_temporary, matching, remove_unfinished, write_text
+from runtime.places import one_spelling
 from runtime.work_dir import STATS_FILE
 
 _IN_STATS = ("settings", "only_get_stats", "num_records", "num_unique", "classes")
 # These change how the work is done, where it goes or how it is shown, not what comes out.
-_WITHOUT_EFFECT = ("title", "output_dir", "only_get_stats", "beam_args")
+_WITHOUT_EFFECT = ("title", "output_dir", "only_get_stats", "beam_args", "label_names")
 
 
 def balance(config: BalanceConfig) -> dict[str, Any]:
@@ -71,15 +76,15 @@ def balance(config: BalanceConfig) -> dict[str, Any]:
         shards = [dataclasses.replace(files, finished=is_newer(files.output, newest)) for files in shards]
     beam.run(lambda root: _pipeline(root, shards, config), shards, newest, config)
     stats = _read_json(_path(config, STATS_FILE))
-    print(_in_words(stats, config.title))
+    print(_in_words(stats, config))
     return stats
 
 
-def _in_words(stats: dict[str, Any], title: str) -> str:
+def _in_words(stats: dict[str, Any], config: BalanceConfig) -> str:
     """What `stats.json` says, in a line: how many records, and which classes have none."""
     written = " would be written" if stats["only_get_stats"] else ""
-    line = f"{title}: {stats['num_records']} records of {stats['num_unique']} images{written}"
-    empty = [str(one["label"]) for one in stats["classes"] if not one["candidates"]]
+    line = f"{config.title}: {stats['num_records']} records of {stats['num_unique']} images{written}"
+    empty = [config.name_of(one["label"]) for one in stats["classes"] if not one["candidates"]]
     if not empty:
         return line
     named = ", ".join(empty[:20]) + (", ..." if len(empty) > 20 else "")
@@ -109,14 +114,14 @@ def _pipeline(root: Any, shards: list[ShardFiles], config: BalanceConfig) -> Non
         | "ties" >> beam.CombineGlobally(union).without_defaults()
         | "plan" >> beam.Map(make_plan, AsSingleton(thresholds), config)
     )
-    done = plan
-    if not config.only_get_stats:
-        done = (
-            read
-            | "write shards" >> beam.Map(_write, AsSingleton(plan), config)
-            | "wait for all shards" >> beam.CombineGlobally(sum).without_defaults()
-        )
-    _ = done | "write statistics" >> beam.Map(_write_stats, AsSingleton(plan), AsSingleton(overview), config)
+    work = _count if config.only_get_stats else _write
+    _ = (
+        read
+        | "write shards" >> beam.Map(work, AsSingleton(plan), config)
+        | "wait for all shards" >> beam.combiners.ToList()
+        | "check counts" >> beam.Map(_checked, AsSingleton(plan), AsSingleton(overview), len(shards), config)
+        | "write statistics" >> beam.Map(_write_stats, AsSingleton(plan), AsSingleton(overview), config)
+    )
 
 
 def _read(files: ShardFiles, config: BalanceConfig) -> tuple[ShardFiles, Confidences]:
@@ -128,18 +133,44 @@ def _of_confidences(read: tuple[ShardFiles, Confidences], function: Any, *argume
     return function(read[1], *arguments)
 
 
-def _write(read: tuple[ShardFiles, Confidences], plan: Plan, config: BalanceConfig) -> int:
-    return write_balanced(*read, plan, config)
+class _Done(NamedTuple):
+    """What was done with one shard: its predictions, and the records that were written of it."""
+
+    shard: int
+    predictions: int
+    records: int
 
 
-def _write_stats(_: Any, plan: Plan, overview: Overview, config: BalanceConfig) -> None:
+def _write(read: tuple[ShardFiles, Confidences], plan: Plan, config: BalanceConfig) -> _Done:
+    return _Done(read[0].shard, len(read[1].labels), write_balanced(*read, plan, config))
+
+
+def _count(read: tuple[ShardFiles, Confidences], plan: Plan, config: BalanceConfig) -> _Done:
+    return _Done(read[0].shard, len(read[1].labels), int(copies(read[1], plan, config).sum()))
+
+
+def _checked(done: Sequence[_Done], plan: Plan, overview: Overview, num_shards: int, config: BalanceConfig) -> int:
+    """The number of records; raises UserError if the runner gave a shard, or what was counted of it, twice or not at all."""
+    expected = num_shards, int(overview.report.sum()), int(plan.records.sum())
+    got = len({one.shard for one in done}), sum(one.predictions for one in done), sum(one.records for one in done)
+    if got == expected and len(done) == num_shards:
+        return got[2]
+    runner = shlex.join(config.beam_args) or "the direct runner"
+    raise UserError(
+        f"--beam_args: {runner} lost elements or counted some twice: got {len(done)} shards ({got[0]} different), {got[1]} "
+        f"predictions and {got[2]} records, expected {expected[0]}, {expected[1]} and {expected[2]}; the shards in "
+        f"{data_dir(config)} are not to be used: run balance into another --output_dir with another runner"
+    )
+
+
+def _write_stats(num_records: int, plan: Plan, overview: Overview, config: BalanceConfig) -> None:
     stats = {
         "settings": _settings(config),
         "only_get_stats": config.only_get_stats,
         "num_image": config.num_image,
         "min_threshold": config.min_threshold,
         "num_predictions": int(overview.report.sum()),
-        "num_records": int(plan.records.sum()),
+        "num_records": num_records,
         "num_unique": int(plan.kept.sum()),
         "classes": [
             {
@@ -162,7 +193,7 @@ def _finished_stats(config: BalanceConfig, newest: int) -> Optional[dict[str, An
         return None
     stats = _read_json(path)
     complete = config.only_get_stats or not stats["only_get_stats"]
-    return stats if complete and stats["settings"] == _settings(config) else None
+    return stats if complete and not first_other(stats["settings"], _settings(config)) else None
 
 
 def _begin(config: BalanceConfig) -> None:
@@ -188,7 +219,10 @@ def _check_settings(config: BalanceConfig) -> None:
 
 
 def _settings(config: BalanceConfig) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in _WITHOUT_EFFECT}
+    """What the records follow from: folders in one spelling, and what lies there."""
+    folders = {name: one_spelling(getattr(config, name)) for name in ("input_dir", "prediction_dir")}
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _WITHOUT_EFFECT}
+    return {**settings, **folders, CONTENTS: {name: contents_of(folder) for name, folder in folders.items()}}
 
 
 def _path(config: BalanceConfig, name: str) -> str:

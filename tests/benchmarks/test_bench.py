@@ -69,6 +69,15 @@ def corruptions(large, small, ratio=None):
     return {"sides": {"224": side(large, 400.0, 3.0), "32": side(small, 22.0, 4.0)}}
 
 
+def attacks(of_training, **peers):
+    def row(times):
+        return {"seconds": 2 * times, "spread": [times, 3 * times], "times_ours": times}
+
+    rows = {"ours": row(1.0), "training, forward and backward": row(1 / of_training)}
+    rows |= {name: row(times) for name, times in peers.items()}
+    return {"machine": "", "batch": 8, "size": 224, "rows": rows}
+
+
 def entry(found):
     return {"date": "2024-05-06 07:08 UTC", "seconds": 9, **MACHINE, "found": found}
 
@@ -105,6 +114,10 @@ def test_every_row_has_its_table_with_machine_versions_date_and_verdict():
         ("pipeline_memory", memory(8.0), True),
         ("pipeline_memory", memory(8.1), False),
         ("scaling", {"target": 1.25, "rows": {"predict": {"growth": 1.25, "runs": runs(1, 2, 4)}}}, True),
+        ("attacks", attacks(1.1), True),
+        ("attacks", attacks(1.2), False),
+        ("attacks", attacks(0.8, foolbox=4.0, ART=4.5), True),
+        ("attacks", attacks(0.8, foolbox=4.0, ART=3.9), False),
         ("corruptions", corruptions(400.0, 22.0), True),
         ("corruptions", corruptions(401.0, 22.0), False),
         ("corruptions", corruptions(400.0, 23.0), False),
@@ -138,6 +151,12 @@ def test_corruptions_say_both_sizes_and_the_peer_where_it_took_part():
     assert "| imagecorruptions-imaug, 224 pixels | 810.0 | 180.0 to 1,620 | 4.50 |" in text
     alone = bench_table.render({"corruptions": entry(corruptions(180.0, 11.5))})
     assert "| 180.0 ms at 224; 11.5 ms at 32 | 400 ms at 224 pixels; 22 ms at 32 pixels | yes |" in alone
+
+
+def test_attacks_say_the_peers_that_took_part():
+    text = bench_table.render({"attacks": entry(attacks(0.8, ART=4.5))})
+    assert "| 0.80 of training's time, 4.50 x ART | at most 1.1 of training's time, 4 x ART | yes |" in text
+    assert "| ART | 9.00 | 4.50 to 13.5 | 4.50 |" in text
 
 
 def test_the_time_is_linear_where_further_records_cost_the_same():

@@ -693,8 +693,9 @@ def test_what_convert_and_export_get():
 
 def test_a_folder_may_say_that_mirrored_images_are_of_another_class():
     folder = ("--mode=prepare", "--task_name=folder", "--data_dir=data", "--source_dir=pictures")
-    assert build.prepare_config(parsed(*folder)).flip
-    assert not build.prepare_config(parsed(*folder, "--noflip")).flip
+    assert build.prepare_config(parsed(*folder)).flip is None  # as the pictures tell
+    assert build.prepare_config(parsed(*folder, "--flip")).flip is True
+    assert build.prepare_config(parsed(*folder, "--noflip")).flip is False
     with pytest.raises(
         UserError, match=r"^--flip is for --task_name=folder; of --task_name=svhn it is known, so leave it out$"
     ):

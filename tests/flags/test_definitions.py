@@ -126,7 +126,8 @@ OURS: dict[str, Any] = {
     "num_labeled": 40,
     "known_classes": 10,
     "unlabeled_classes": "all",
-    "flip": True,
+    "flip": None,
+    "minutes": None,
     "fit": "crop",
     "eval_split": None,
     "use_averages": True,
@@ -136,6 +137,15 @@ OURS: dict[str, Any] = {
     "remat": False,
     "profile_steps": None,
     "store_top_k": 0,
+    "checkpoints": [],
+    "robustness": None,
+    "robustness_dir": None,
+    "every": 1,
+    "epsilons": "0,2,4,8,16",
+    "pgd_steps": 10,
+    "pgd_step_size": None,
+    "pgd_random_start": True,
+    "pgd_targeted": False,
     "study": [],
     "seeds": "0,1,2,3,4",
     "parallel": 1,
@@ -251,6 +261,7 @@ class Watched(flags.FlagValues):
 
 TRAINING = ("--mode=train_and_eval", "--model_dir=m")
 ONLINE = ("--teacher_model_name=efficientnet-b0", "--teacher_model_path=t", "--unlabel_ratio=1")
+ROBUST = ("--checkpoints=c", "--checkpoints=d", "--robustness=generated,pgd,a", "--robustness_dir=r", "--output_dir=o")
 COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "prepare": [("--task_name=digits", "--data_dir=x", "--num_shards=2")],
     "train": [
@@ -274,6 +285,10 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "classify": [
         ("--predict_ckpt_path=c", "--input_files=f", "--use_bfloat16", "--small_image_model", "--num_label_classes=7")
     ],
+    "robustness": [
+        (*ROBUST, "--data_dir={}", "--task_name=svhn", "--num_label_classes=7"),
+        (*ROBUST, "--label_data_dir=l", "--use_bfloat16", "--small_image_model", "--eval_split=validation"),
+    ],
     "convert": [("--init_model_path=c", "--model_dir=m", "--small_image_model", "--num_label_classes=7")],
     "export": [("--predict_ckpt_path=c", "--output_dir=o", "--small_image_model", "--num_label_classes=7")],
 }
@@ -293,7 +308,16 @@ def test_a_mode_reads_the_flags_whose_scope_names_it(mode, tmp_path):
     assert read | {"mode"} == {name for name, scope in SCOPES.items() if scope & place}
 
 
-ONE_FOLDER = ("data_dir", "model_dir", "work_dir", "output_dir", "info_dir", "source_dir", "results_dir")
+ONE_FOLDER = (
+    "data_dir",
+    "model_dir",
+    "work_dir",
+    "output_dir",
+    "info_dir",
+    "source_dir",
+    "results_dir",
+    "robustness_dir",
+)
 FOLDERS = ("label_data_dir", "unlabel_data_dir", "input_dir", "prediction_dir")
 PATHS = ("init_model_path", "teacher_model_path", "predict_ckpt_path", "output_csv")
 

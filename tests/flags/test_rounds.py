@@ -491,6 +491,8 @@ def test_a_flag_counts_where_its_scope_says():
     assert {name for name, scope in SCOPES.items() if Scope.RUN in scope} == {
         "mode", "rounds", "work_dir", "data_dir", "label_data_dir", "unlabel_data_dir", "task_name", "num_label_classes",
         "small_image_model", "num_shards", "file_prefix", "teacher_model_name", "teacher_model_path",
+        "robustness", "robustness_dir", "every", "epsilons", "pgd_steps", "pgd_step_size", "pgd_random_start", "pgd_targeted",
+        "minutes",
     }  # fmt: skip
 
 

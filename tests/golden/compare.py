@@ -40,8 +40,8 @@ def compare(path: str) -> dict[str, Any]:
     kind = kind_of(content)
     if kind is None:
         raise UserError(
-            f"{path}: of no known kind: expected variables, learning rates, images, corruptions, robustness scores or a "
-            "trajectory"
+            f"{path}: of no known kind: expected variables, learning rates, images, corruptions, attacks, robustness "
+            "scores or a trajectory"
         )
     try:
         result = _compare(kind, content, os.path.splitext(path)[0])
@@ -74,6 +74,10 @@ def _compare(kind: str, content: Any, stem: str) -> dict[str, Any]:
         from tests.golden.compare_corruptions import compare_corruptions
 
         return compare_corruptions(content)
+    if kind == "attacks":
+        from tests.golden.compare_attacks import RUN, compare_attacks
+
+        return compare_attacks(content, read(os.path.join(os.path.dirname(stem), RUN)))
     from tests.golden import compare_images
 
     return {"randaugment": compare_images.compare_randaugment, "preprocess": compare_images.compare_preprocess}[kind](
@@ -122,6 +126,8 @@ def kind_of(content: Any) -> str | None:
         return "preprocess"
     if is_corruptions(content):
         return "corruptions"
+    if {"image", "label"} <= first and any(name.endswith("/clean/gradient") for name in content):
+        return "attacks"
     return "randaugment" if "image" in first and any(name.count("/") == 3 for name in content) else None
 
 

@@ -69,7 +69,8 @@ def test_a_file_that_deviates_exits_1(tmp_path: Path, capsys: pytest.CaptureFixt
         (
             "other.json",
             b'{"a": 1}',
-            "of no known kind: expected variables, learning rates, images, corruptions, robustness scores or a trajectory",
+            "of no known kind: expected variables, learning rates, images, corruptions, attacks, robustness scores or a "
+            "trajectory",
         ),
         ("rates.json", b'[{"steps": [1], "learning_rate": [1]}]', "is no whole learning_rate file: KeyError: 'flags'"),
     ],
@@ -128,6 +129,7 @@ def test_a_run_s_checkpoint_stands_for_its_run(tmp_path: Path) -> None:
         ({"flip_tables": []}, "robustness_metrics"),
         ({"input/32/0": 0, "contrast/32/1/0": 0}, "corruptions"),
         ({"input/32/0": 0, "p/rotate/32/frames": 0}, "corruptions"),
+        ({"image": 0, "label": 0, "ema/clean/gradient": 0}, "attacks"),
         ({"efficientnet-b0": {"params": 1, "variables": []}}, "variables"),
         ([{"flags": {}, "steps": [], "learning_rate": []}], "learning_rate"),
         ([], None),

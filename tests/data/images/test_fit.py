@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -131,8 +129,8 @@ def test_a_noised_teacher_sees_what_its_student_trains_on():
 
 
 @pytest.mark.parametrize("fit", FITS)
-def test_classify_fits_pictures_for_networks_of_small_images_too(fit):
-    found = np.asarray(Image.open(io.BytesIO(classify.fitted(banner(), SIZE, fit))))
+def test_pictures_are_fitted_for_networks_of_small_images_too(fit):
+    found = evaluation_image(tf.constant(banner()), SIZE, True, fit).numpy()
     assert found.shape == (SIZE, SIZE, 3)
     ends = {"crop": ((100, 100, 100), (100, 100, 100))}.get(fit, ((250, 0, 0), (0, 0, 250)))
     np.testing.assert_allclose([found[SIZE // 2, 0], found[SIZE // 2, -1]], ends, atol=12)

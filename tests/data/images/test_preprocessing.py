@@ -18,6 +18,7 @@ from data.config import AugmentConfig
 from data.images import decoding
 from data.images import training as images_training
 from data.images.training import TrainingOptions, training_image
+from data.tasks import FITS
 from tests.golden.compare_images import compare_preprocess
 
 GOLDEN = pathlib.Path(__file__).parents[2] / "golden"
@@ -148,17 +149,26 @@ def test_an_undecodable_image_is_an_error():
         decoding.evaluation_image(tf.constant(b"no image"), 16, False)
 
 
-@pytest.mark.parametrize("training", [False, True])
-def test_a_small_image_of_another_size_is_an_error(training):
-    encoded = tf.constant(_encode(_noise(32, 30)))
-    with pytest.raises(
-        tf.errors.InvalidArgumentError, match=r"stored with 32x30 pixels .* but --input_image_size is 16: set"
-    ):
-        if training:
-            options = TrainingOptions(16, True, False, NO_AUGMENT)
-            training_image(encoded, tf.constant([0, 1]), options)
-        else:
-            decoding.evaluation_image(encoded, 16, True)
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("shape", [(40, 30), (9, 12), (30, 30)])
+def test_a_small_image_of_another_size_is_fitted_and_scaled_as_pillow_does(shape, fit):
+    pixels = 80 + _noise(*shape) // 3  # the filter overshoots, and Pillow clips after each of the two axes
+    image = Image.fromarray(pixels)
+    (width, height), short, long = image.size, min(shape), max(shape)
+    if fit == "crop":
+        left, top = (width - short) // 2, (height - short) // 2
+        image = image.crop((left, top, left + short, top + short))
+    if fit == "pad":
+        square = Image.new("RGB", (long, long), (decoding.GREY,) * 3)
+        square.paste(image, ((long - width) // 2, (long - height) // 2))
+        image = square
+    expected = np.asarray(image.resize((16, 16), Image.Resampling.BICUBIC), np.float32)
+    encoded = tf.constant(_encode(pixels))
+    found = decoding.evaluation_image(encoded, 16, True, fit).numpy()
+    np.testing.assert_allclose(found, expected, atol=2)  # it also rounds after each
+    assert np.abs(found - expected).mean() < 0.6
+    options = TrainingOptions(16, True, False, NO_AUGMENT, fit=fit)
+    assert training_image(encoded, tf.constant([0, 1]), options).shape == (16, 16, 3)
 
 
 # --- training --------------------------------------------------------------------------------------------------------

@@ -426,7 +426,7 @@ def test_labeled_images_alone_are_enough(tmp_path, capsys):
 
 def test_the_seed_fixes_every_file_and_processes_change_nothing(tmp_path, monkeypatch):
     fill(tmp_path / "source", each=20, unlabeled=30)
-    monkeypatch.setattr(image_shards, "SERIAL_LIMIT", 0)
+    monkeypatch.setattr(image_shards, "PATIENCE", 0.0)
     found = []
     for name, changes in (("one", {}), ("two", {"num_processes": 2}), ("other", {"seed": 1})):
         prepare(dataclasses.replace(config(tmp_path), data_dir=str(tmp_path / name), **changes))
@@ -593,3 +593,15 @@ def test_the_part_files_say_what_went_into_each_shard(tmp_path):
     assert part["records"] == 6
     assert part["labels"] == {"1": 3, "2": 3}
     assert part["unreadable"] == []
+
+
+def test_work_that_is_soon_done_is_done_without_other_processes():
+    alone: Workers[int, int] = Workers(abs, 2, patience=60.0)
+    with alone as workers:
+        assert list(workers.map(range(-9, 0))) == list(range(9, 0, -1))
+        assert workers._pool is None
+    asked = ["__import__('time').sleep(0.1) or 0", *["__import__('os').getpid()"] * 40]
+    helped: Workers[str, int] = Workers(eval, 2, patience=0.05)
+    with helped as workers:
+        others = list(workers.map(asked))[1:]
+        assert os.getpid() not in others

@@ -185,7 +185,7 @@ def test_the_development_kit_says_the_validation_classes(tmp_path):
 
 def test_the_seed_fixes_every_file_and_processes_change_nothing(tmp_path, monkeypatch):
     save_archives(tmp_path / "source")
-    monkeypatch.setattr(image_shards, "SERIAL_LIMIT", 0)
+    monkeypatch.setattr(image_shards, "PATIENCE", 0.0)
     found = []
     for name, changes in (("one", {}), ("two", {"num_processes": 2}), ("other", {"seed": 1})):
         prepare(config(tmp_path, data_dir=str(tmp_path / name), **changes))

@@ -362,7 +362,7 @@ def test_a_set_whose_mirror_images_are_of_another_class_says_so(tmp_path):
     fill(tmp_path / "source", classes=("left", "right"))
     prepare(config(tmp_path, flip=False))
     assert not tasks.load_task("folder", str(tmp_path / "data")).flip
-    with pytest.raises(UserError, match=r"was prepared with flip=False, got --flip=True; choose another folder"):
+    with pytest.raises(UserError, match=r"was prepared with flip=False, got --flip=None; choose another folder"):
         prepare(config(tmp_path))
 
 
@@ -370,7 +370,7 @@ def test_a_folder_that_was_prepared_before_there_was_a_setting_is_prepared(tmp_p
     fill(tmp_path / "source")
     prepare(config(tmp_path))
     marker = tmp_path / "data/prepare.json"
-    marker.write_text(marker.read_text().replace('    "flip": true,\n', ""))
+    marker.write_text(marker.read_text().replace('    "flip": null,\n', ""))
     assert "flip" not in marker.read_text()
     prepare(config(tmp_path))
     assert capsys.readouterr().out.endswith("already prepared with these settings, nothing to do\n")

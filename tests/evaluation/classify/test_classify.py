@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 import socket
 
 import numpy as np
@@ -13,7 +12,6 @@ from PIL import Image
 from checkpoints import writing
 from data.fast import Fast
 from data.images import decoding, files
-from data.images.files import to_png
 from efficientnet.model import EfficientNet
 from efficientnet.ops import Ops
 from efficientnet.variants import ModelConfig
@@ -23,6 +21,7 @@ from evaluation.classify.table import Answer, table
 from evaluation.config import ClassifyConfig
 from runtime.config import DeviceConfig
 from runtime.errors import UserError
+from runtime.text import width
 
 SIZE = 32
 MODEL = ModelConfig("efficientnet-b0", num_classes=6, width_coefficient=0.1, depth_coefficient=0.1)
@@ -130,15 +129,6 @@ def test_any_format_is_taken_and_files_and_folders_mix(trained, tmp_path):
     assert answers[2].classes == answers[3].classes
 
 
-def test_a_network_of_small_images_takes_them_as_stored_and_others_scaled():
-    content = to_png(Image.fromarray(picture(0, 16, 16)))
-    assert room.fitted(content, 16) is content
-    wide = Image.new("RGB", (64, 32), (255, 0, 0))
-    wide.paste((0, 0, 255), (16, 0, 48, 32))
-    found = np.asarray(Image.open(io.BytesIO(room.fitted(to_png(wide), 16))))
-    np.testing.assert_array_equal(found[:, 2:-2], np.broadcast_to([0, 0, 255], (16, 12, 3)))
-
-
 def test_small_images_are_classified(trained, tmp_path):
     stored, large = save(tmp_path / "16.png", picture(0, 16, 16)), save(tmp_path / "large.png", picture(0, 50, 40))
     model = dataclasses.replace(MODEL, small_image_model=True)
@@ -188,6 +178,13 @@ def test_the_table_is_aligned_and_cut():
     assert lines[53] == "  bad0.jpg: an empty file"
     assert lines[-1] == "  ... and 2 more"
     assert table(answers[:1], ("a", "b")).splitlines()[0].split() == ["image", "class", "%", "class", "%"]
+
+
+def test_names_of_any_script_are_aligned():
+    answers = [Answer(name, ((label, 0.5), (1 - label, 0.25))) for label, name in enumerate(("a.jpg", "카메라.jpg"))]
+    lines = table(answers, ("猫", "cat")).splitlines()
+    assert len({width(line) for line in lines}) == 1
+    assert [line.endswith(" 25.00") for line in lines] == [False, True, True]
 
 
 def test_imagenet_s_classes_have_keras_s_names(trained, monkeypatch):

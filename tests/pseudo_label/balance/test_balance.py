@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pickle
+import re
 import shutil
 import tracemalloc
 from collections import Counter
@@ -472,7 +473,9 @@ def test_other_settings_do_not_touch_a_folder(tmp_path):
 def test_settings_that_left_nothing_do_not_bar_the_right_ones(tmp_path):
     write_inputs(tmp_path, random_shards())
     config = config_for(tmp_path)
-    with pytest.raises(UserError, match=r"--min_threshold: no prediction has a confidence in 1\.5\.\.2\.0"):
+    with pytest.raises(
+        UserError, match=r"--min_threshold: no prediction has a confidence in 1\.5\.\.2\.0; the 96 there are"
+    ):
         balance(dataclasses.replace(config, min_threshold=1.5))
     assert not list(tmp_path.glob("out/data/train-*"))
     stats = balance(config)
@@ -506,6 +509,7 @@ def rewrite(name: str, examples: list[bytes]):
 
 
 IMAGES_1 = "images/train-00001-of-00002"
+PREDICTIONS_0 = "predictions/train-info-00000-of-00002-00000"
 PREDICTIONS_1 = "predictions/train-info-00001-of-00002-00000"
 IMAGE_BYTES = 8 + 4 + len(unlabeled_example(image_bytes(1, 0))) + 4
 PREDICTION_BYTES = 8 + 4 + len(prediction_example(np.zeros(CLASSES, np.float32))) + 4
@@ -517,11 +521,16 @@ PREDICTION_BYTES = 8 + 4 + len(prediction_example(np.zeros(CLASSES, np.float32))
         (drop(IMAGES_1), r"--input_dir: train-00001-of-00002 is missing in .*/images; expected shards 0\.\.1"),
         (
             drop(PREDICTIONS_1),
-            r"--prediction_dir: train-info-00001-of-00002-00000 is missing in .*; run predict for --shard_id=1 --worker_id=0",
+            r"--prediction_dir: train-info-00001-of-00002-00000 is missing in .*, of 4 \(2 shards, 2 workers\); run predict "
+            r"again, with the flags of before and --shard_id=1 --worker_id=0 --total_replicas=2$",
         ),
         (
             drop("predictions/train-info-00001-of-00002-00001"),
-            r"train-info-00001-of-00002-00001 is missing in .*: shard 1 has predictions of 1 workers, shard 0 of 2",
+            r"train-info-00001-of-00002-00001 is missing in .*; run predict again, .* --shard_id=1 --worker_id=1 --total_",
+        ),
+        (
+            lambda folder: [drop(name)(folder) for name in (PREDICTIONS_0, PREDICTIONS_1)],
+            r"train-info-00000-of-00002-00000 and 1 more is missing in .* --shard_id=0,1 --worker_id=0 --total_replicas=2$",
         ),
         (
             predict_again("train-info-00001-of-00002-00000", [[0.9, 0.1, 0]]),
@@ -572,11 +581,29 @@ def test_classes_without_a_candidate_are_named(tmp_path, capsys):
     balance(config_for(tmp_path))
     said = "balance: 10 records of 10 images; 2 of 3 classes have no candidate and so no record: 1, 2\n"
     assert said in capsys.readouterr().out
+    balance(config_for(tmp_path, output_dir=f"{tmp_path}/named", label_names=("cat", "猫", "$1_$2")))
+    assert "no candidate and so no record: 猫, $1_$2\n" in capsys.readouterr().out
     every = np.eye(3, dtype=np.float32)
     other = tmp_path / "other"
     write_inputs(other, [every] * 3)
     balance(config_for(other, num_image=3))
     assert "balance: 9 records of 9 images\n" in capsys.readouterr().out
+
+
+def test_where_there_is_no_picture_the_threshold_is_not_to_blame(tmp_path):
+    write_inputs(tmp_path, [np.zeros((0, 3), np.float32)] * 3)
+    with pytest.raises(UserError, match=r"--input_dir: .*/images holds no picture that a label was predicted for"):
+        balance(config_for(tmp_path))
+    left_out = tmp_path / "left out"
+    write_inputs(left_out, [np.zeros((2, 3), np.float32)] * 3)
+    with pytest.raises(UserError, match=r"--input_dir: .*/images holds no picture that a label was predicted for"):
+        balance(config_for(left_out))
+
+
+def test_where_all_are_too_sure_the_limit_above_is_to_blame(tmp_path):
+    write_inputs(tmp_path, [np.tile(float32([0.9, 0.1, 0.0]), (4, 1))] * 3)
+    with pytest.raises(UserError, match=r"--max_prob: .*; the 12 there are lie in 0\.90\.\.0\.95; raise --max_prob"):
+        balance(config_for(tmp_path, max_prob=0.5))
 
 
 @pytest.mark.parametrize("whole", [0, 3, 5])
@@ -600,7 +627,7 @@ def test_images_that_are_cut_short_where_prediction_left_off_are_balanced_up_to_
         ({"num_shards": 4}, r"--input_dir: no file matches .*/train-\?{5}-of-00004"),
         (
             {"min_threshold": 1.5},
-            r"--min_threshold: no prediction has a confidence in 1\.5\.\.2\.0; lower --min_threshold",
+            r"--min_threshold: no prediction has a confidence in 1\.5\.\.2\.0; .* lie in 0\.10\.\.0\.90; lower --min_threshold",
         ),
     ],
 )
@@ -771,3 +798,30 @@ def test_files_of_the_users_own_in_the_output_dir_are_not_written_over(tmp_path)
             balance(config_for(tmp_path))
         assert path.read_text() == '{"mine": 1}'
         path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("elements", "got"),
+    [
+        (
+            lambda shards: [*shards, shards[0]],
+            r"got 4 shards \(3 different\), 8 predictions and \d+ records, expected 3, 8 and",
+        ),
+        (lambda shards: shards[:-1], r"got 2 shards \(2 different\), 5 predictions and \d+ records, expected 3, 5 and"),
+    ],
+)
+@pytest.mark.parametrize("only_get_stats", [False, True])
+def test_a_runner_that_counts_wrongly_is_found(tmp_path, monkeypatch, elements, got, only_get_stats):
+    import apache_beam
+
+    rows = np.array([[0.9, 0.1, 0], [0.2, 0.8, 0]], np.float32)
+    write_inputs(tmp_path, [rows, rows[:1].repeat(3, 0), rows[1:]])
+    plain = apache_beam.Create
+    monkeypatch.setattr(apache_beam, "Create", lambda shards: plain(elements(shards)))
+    with pytest.raises(
+        UserError, match="--beam_args: the direct runner lost elements or counted some twice: "
+    ) as raised:
+        balance(config_for(tmp_path, only_get_stats=only_get_stats))
+    assert re.search(got, str(raised.value))
+    assert "run balance into another --output_dir with another runner" in str(raised.value)
+    assert not (tmp_path / "out" / "stats.json").exists()
