@@ -1,7 +1,7 @@
 """Noisy Student: `python main.py --mode=MODE --flag=value ...`; `--help` lists the flags.
 
-Exit codes: 0 done, 2 something to put right (one line says what); 130 interrupted, 141 nobody reads the output, 143 SIGTERM (the
-same command continues).
+Exit codes: 0 done, 2 something to put right (one line says what); 130 interrupted, 141 nobody reads the output, 143 SIGTERM, 129
+SIGHUP, 138 SIGUSR1 (the same command continues).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from absl import app
 from absl import flags as absl_flags
 
 from flags import build, command_line, notices, remote, rounds
-from flags.build import fast
+from flags.build import fast, studies
 from runtime import errors, signals, startup
 from runtime.errors import UserError
 
@@ -32,7 +32,7 @@ MODES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "robustness": (lambda flags: build.robustness_config(flags, _command()), "evaluation.robustness.run", "run"),
     "convert": (build.convert_config, "checkpoints.convert", "convert"),
     "export": (build.export_config, "checkpoints.export", "export"),
-    "study": (lambda flags: flags, "studies.run", "run"),
+    "study": (studies.study_config, "studies.run", "run"),
 }
 
 
@@ -58,8 +58,11 @@ def main(argv: list[str]) -> int:
         return 0
     except KeyboardInterrupt:
         text, code = "interrupted; the same command continues", 130
-    except signals.Terminated:
-        text, code = "ended by SIGTERM; the same command continues", signals.EXIT_CODE
+    except signals.Terminated as end:
+        text, code = (
+            f"ended by {signals.name_of(end.number)}; the same command continues",
+            signals.exit_code(end.number),
+        )
     except Exception as error:
         text, code = errors.one_line(error) or "", 2
         if not text:

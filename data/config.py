@@ -42,6 +42,7 @@ class DataConfig:
       num_train_shards: how many of the labeled shards are used; None for all.
       use_cache: keep the labeled records (encoded) in memory.
       skip_corrupt_records: count unreadable records and go on instead of stopping.
+      even_classes: draw labeled images evenly by class, instead of evenly by image.
       seed: every random choice follows from it and from the position in the stream.
     """
 
@@ -58,6 +59,7 @@ class DataConfig:
     num_train_shards: Optional[int] = None
     use_cache: bool = True
     skip_corrupt_records: bool = False
+    even_classes: bool = False
     seed: int = 0
 
 

@@ -154,6 +154,20 @@ class ModelConfig:
                 )
         return blocks
 
+    @property
+    def num_values(self) -> int:
+        """Weights and batch-norm statistics of the network, as many as a checkpoint has of each kind."""
+        blocks, norm = self.blocks(), 4  # a batch norm's values for each channel
+        total = 27 * self.stem_channels + norm * self.stem_channels
+        for block in blocks:
+            width = block.input_channels * block.expansion
+            total += (block.input_channels + norm) * width if block.expansion > 1 else 0
+            total += (block.kernel**2 + norm) * width
+            total += 2 * block.squeeze_channels * width + block.squeeze_channels + width
+            total += (width + norm) * block.output_channels
+        total += (blocks[-1].output_channels + norm) * self.head_channels
+        return total + (self.head_channels + 1) * self.num_classes
+
     def to_json(self) -> dict[str, Any]:
         """The config as JSON-able values; `from_json` reads it back."""
         return dataclasses.asdict(self)

@@ -1,7 +1,7 @@
 """From a command line to flags: parsing, flag files, `--help`. No TensorFlow here but for flag files on remote filesystems.
 
 Flag files are read here, not by absl, so that a flag file can name another one beside it (`--rounds=@student.flags`), and so that
-a fault is said with file and line. Their syntax is absl's: a flag a line, comments begin with # or //.
+a fault is said with file and line. What their lines may look like: `flags/flag_text.py`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
+from flags import flag_text
 from flags.definitions import GROUPS, MODES, SCOPES
-from flags.kinds import Scope
+from flags.kinds import Scope, takes_any_text
 from runtime import errors
 from runtime.errors import UserError
-from runtime.files import read_text
+from runtime.files import read_bytes
 
 HELP_WIDTH = 110
 # Flags whose value is, or ends with, the path of a flag file.
@@ -46,11 +47,16 @@ def parse(argv: Sequence[str]) -> list[str]:
     if "helpfull" in asked:
         print(flags.FLAGS.get_help())
         sys.exit(0)
+    found: list[_Argument] = []
     try:
-        return flags.FLAGS([argv[0], *expanded(argv[1:])])
+        found += _expanded(argv[1:])
+        left = flags.FLAGS([argv[0], *(argument.text for argument in found)])
+        _check_none_of_a_file(left[1:], found)
+        return left
     except flags.Error as error:
         lines = [line.strip() for line in str(error).replace("ERROR:: ", "").splitlines()]
-        text = f"error: {'; '.join(line for line in lines if line)}; --help lists the flags"
+        said = "; ".join(line for line in lines if line)
+        text = f"error: {_place_of(said, found)}{said}; --help lists the flags"
     except (UserError, OSError) as error:
         text = errors.one_line(error)
         if not text:
@@ -98,9 +104,32 @@ def expanded(arguments: Sequence[str]) -> list[str]:
     Raises:
       UserError: a flag file that is not there, not text, or names itself.
     """
+    return [argument.text for argument in _expanded(arguments)]
+
+
+def _expanded(arguments: Sequence[str]) -> list[_Argument]:
     found = list(_expand(enumerate(arguments)))
     rounds = [argument.source for argument in found if argument.name == "rounds"]
-    return [argument.text for argument in found if argument.name != "rounds" or argument.source == rounds[-1]]
+    return [argument for argument in found if argument.name != "rounds" or argument.source == rounds[-1]]
+
+
+def _check_none_of_a_file(left: Sequence[str], found: Sequence[_Argument]) -> None:
+    """Raises UserError where what is no flag stands in a flag file; on the command line, `main` says so."""
+    for argument in found:
+        if argument.place and argument.text in left:
+            raise UserError(f"{argument.place}: got {argument.text!r}, expected a flag, as --name=value")
+
+
+def _place_of(said: str, found: Sequence[_Argument]) -> str:
+    """In which line of which flag file the flag stands that absl says this of; "" if it stands in none."""
+    for argument in found:
+        if argument.place:
+            try:
+                define(flags.FlagValues())(["", argument.text])
+            except flags.Error as error:
+                if " ".join(str(error).split()) == said:
+                    return f"{argument.place}: "
+    return ""
 
 
 def read_flag_file(path: str) -> FlagFile:
@@ -158,16 +187,10 @@ def _expand(
 
 
 def _expand_file(path: str, files: tuple[str, ...], source: tuple[int, ...], by: str = "") -> Iterator[_Argument]:
-    try:
-        text = read_text(path)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{by}{path} is no flag file ({error}); write it again, as UTF-8 text") from error
-    if text is None:
+    content = read_bytes(path)
+    if content is None:
         raise UserError(f"{by}there is no flag file {path}; check the path")
-    lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), start=1))
-    return _expand(
-        [(number, line) for number, line in lines if line and not line.startswith(("#", "//"))], files, source
-    )
+    return _expand(flag_text.flags_in(content, path, takes_any_text(define(flags.FlagValues()))), files, source)
 
 
 def _from_folder_of(files: Sequence[str], name: str, value: str) -> str:

@@ -404,6 +404,12 @@ DATA = (
     whole("num_train_shards", None, TRAINING, "Use only the first N labeled shards; default: all. [release]"),
     switch("use_cache", True, TRAINING, "Keep small sets of encoded records in memory. [release]"),
     switch(
+        "even_classes",
+        False,
+        TRAINING,
+        "Draw the labeled images evenly by class where their numbers are uneven, not evenly by image. [ours]",
+    ),
+    switch(
         "skip_corrupt_records",
         False,
         TRAINING | EVAL | PREDICT | ROBUSTNESS,
@@ -558,7 +564,7 @@ ROBUST = (
         ROBUSTNESS | ITERATE | RUN,
         "fgsm, pgd: by how many of 255 levels a pixel may change, separated by commas. [ours]",
     ),
-    whole("pgd_steps", 10, ROBUSTNESS | ITERATE | RUN, "Steps of PGD. [ours]"),
+    whole("pgd_steps", 10, ROBUSTNESS | ITERATE | RUN, "How many steps PGD takes. [ours]"),
     number(
         "pgd_step_size",
         None,

@@ -152,6 +152,17 @@ def number(
     return Flag(name, scope, add)
 
 
+def takes_any_text(values: flags.FlagValues) -> Callable[[str], bool]:
+    """Whether a flag of a name takes any text, as a path does; also of a name that is no flag."""
+
+    def is_text(name: str) -> bool:
+        if name not in values:
+            return name.removeprefix("no") not in values
+        return type(values[name].parser) in (flags.ArgumentParser, _Path, _OneFolder, _Folders)
+
+    return is_text
+
+
 class _Path(flags.ArgumentParser):
     def parse(self, argument: str) -> str:
         return expanded(argument)

@@ -21,7 +21,7 @@ from absl.flags import FlagValues
 
 from checkpoints.description import MODEL_FILE, Description
 from data.tasks import TASKS
-from flags import command_line, students
+from flags import command_line, flag_text, students
 from flags import recipe as recipes
 from flags.changed import Changes, override
 from flags.definitions import SCOPES
@@ -170,7 +170,7 @@ def _run_text(facts: Facts, typed: FlagValues, choices: Sequence[Choice], rounds
     ]
     for name in SCOPES:
         if typed[name].present and not (name == "rounds" and rounds):
-            lines += typed[name].serialize().split("\n")
+            lines += _lines(name, typed[name].value)
     lines += _with_reasons(choices)
     if rounds:
         lines += ["", "# the students, in order", *(f"--rounds=@{round}" for round in rounds)]
@@ -195,8 +195,8 @@ def _lines(flag: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [f"--{flag}" if value else f"--no{flag}"]
     if isinstance(value, (list, tuple)):
-        return [f"--{flag}={each}" for each in value]
-    return [f"--{flag}={'' if value is None else value}"]
+        return [flag_text.line(flag, str(each)) for each in value]
+    return [flag_text.line(flag, "" if value is None else str(value))]
 
 
 def _said(path: str, facts: Facts, made: recipes.Recipe) -> list[str]:

@@ -73,6 +73,7 @@ class BalanceConfig:
       num_shards: input shards (and output shards); the pattern is `<file_prefix>-SSSSS-of-NNNNN`.
       only_use_num_shards: use only the first so many shards; -1 all.
       beam_args: passed on to Beam.
+      label_names: one a class, for people; empty where they are not known.
     """
 
     title: str
@@ -91,6 +92,11 @@ class BalanceConfig:
     only_use_num_shards: int = -1
     seed: int = 0
     beam_args: tuple[str, ...] = ()
+    label_names: tuple[str, ...] = ()
+
+    def name_of(self, label: int) -> str:
+        """What people call a class; its number, from 0, where no name is known."""
+        return self.label_names[label] if self.label_names else str(label)
 
 
 @dataclasses.dataclass(frozen=True)

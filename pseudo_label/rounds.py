@@ -34,14 +34,14 @@ from data.tasks import TASK_FILE
 from evaluation.config import EvaluateConfig
 from evaluation.robustness import run as robustness
 from evaluation.run import evaluate, split_files
-from pseudo_label import verdict
+from pseudo_label import foresight, verdict
 from pseudo_label.balance.inputs import data_dir
 from pseudo_label.balance.run import balance
 from pseudo_label.config import IterateConfig
 from pseudo_label.duration import Duration
 from pseudo_label.manifest import Manifest, Stage
 from pseudo_label.predict.run import predict
-from pseudo_label.predict.shards import find_shards, has_predictions
+from pseudo_label.predict.shards import has_predictions
 from pseudo_label.results import collect
 from reporting import report
 from reporting.numbers import read_json
@@ -140,16 +140,21 @@ def iterate(config: IterateConfig, fast: Fast = Fast()) -> dict[str, Any]:
     for folder in own_folders(config):
         remove_unfinished(folder)
     to_do = stages_to_do(planned, manifest)
+    checked = False
     duration = Duration([stage for stage in planned if stage.name in to_do], config.teacher.data.task)
     if to_do:
         print(duration.before())
     for number, stage in enumerate(planned, start=1):
         if stage.name not in to_do:
-            print(f"[{number}/{len(planned)}] {stage.name}: done before")
+            shorter = (
+                " with fewer steps, and stays because others were made with it" if manifest.is_longer(stage) else ""
+            )
+            print(f"[{number}/{len(planned)}] {stage.name}: done before{shorter}")
             continue
         print(f"[{number}/{len(planned)}] {stage.name}")
-        if stage.name == "teacher":
-            _check_images(config)
+        if stage.name != "prepare" and not checked:
+            foresight.check(config, to_do, planned)
+            checked = True
         manifest.mark_begun(stage)
         if isinstance(stage.config, TrainConfig):
             stage.run(stage.config, paced=duration.paced(stage))
@@ -212,22 +217,13 @@ def own_folders(config: IterateConfig) -> list[str]:
 
 def stages_to_do(planned: Sequence[Stage], manifest: Manifest) -> set[str]:
     """Names of the stages that are not done, or whose outputs are gone while something still needs them: a network always
-    (the report measures it), labels and records where the stage after them is to be done."""
+    (the report measures it), labels and records where the stage after them is to be done. And of a training that is to have
+    more steps than it had, if nothing was made with it yet."""
     to_do: set[str] = set()
-    needed = False
+    needed = used = False
     for stage in reversed(planned):
         needed = not manifest.is_done(stage) or ((needed or stage.is_result) and not stage.is_there())
+        needed |= manifest.is_longer(stage) and not used
+        used |= manifest.has_begun(stage)
         to_do |= {stage.name} if needed else set()
     return to_do
-
-
-def _check_images(config: IterateConfig) -> None:
-    """Raises UserError where the first students will have no images, before a teacher is trained for them."""
-    try:
-        for this in config.rounds[:1]:
-            find_shards(this.predict)
-    except UserError as error:
-        raise UserError(
-            f"{error}; a student learns from unlabeled images (--unlabel_data_dir): to train the teacher alone, use "
-            "--mode=train_and_eval"
-        ) from error

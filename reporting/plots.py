@@ -12,7 +12,9 @@ from typing import Any, Literal, Optional
 
 import numpy as np
 
+from reporting import fonts
 from reporting.samples import Sample, tile
+from runtime.text import shortened, width
 
 WIDTH = 9.0
 DOTS_PER_INCH = 150
@@ -21,7 +23,7 @@ MAIN, SECOND, THIRD, QUIET, INK = "#2b6cb0", "#dd7a26", "#3a8f5c", "#b8c0ca", "#
 # More classes than this get no name each.
 NAMED_CLASSES = 30
 STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
+    "font.family": fonts.DEFAULT,
     "font.size": 9,
     "text.parse_math": False,  # a class's name with dollars is no formula
     "axes.titlesize": 10,
@@ -67,11 +69,14 @@ class Canvas:
 
 
 @contextlib.contextmanager
-def png_canvas(height: float, layout: Optional[Literal["constrained"]] = "constrained") -> Iterator[Canvas]:
-    """A canvas to draw on, `height` inches high; its PNG is there when the `with` block ends."""
+def png_canvas(
+    height: float, layout: Optional[Literal["constrained"]] = "constrained", names: Sequence[str] = ()
+) -> Iterator[Canvas]:
+    """A canvas to draw on, `height` inches high, on which `names` can be written, in whatever script; its PNG is there when the
+    `with` block ends."""
     import matplotlib
 
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context({**STYLE, "font.family": fonts.families(names)}):
         canvas = Canvas(height, layout)
         yield canvas
         canvas.draw()
@@ -245,7 +250,8 @@ def classes(pseudo: dict[str, Any], class_names: Sequence[str]) -> bytes:
         sorted(range(len(entries)), key=lambda label: -entries[label]["candidates"]) if many else range(len(entries))
     )
     ordered = [entries[label] for label in order]
-    with png_canvas(5.6 if quality else 3.4) as canvas:
+    drawn = fonts.drawable(class_names)
+    with png_canvas(5.6 if quality else 3.4, names=() if many else drawn) as canvas:
         panels = canvas.figure.subplots(2 if quality else 1, 1, squeeze=False, sharex=True)[:, 0]
         _class_counts(panels[0], ordered, many, pseudo["balance"]["min_threshold"])
         if quality:
@@ -254,8 +260,8 @@ def classes(pseudo: dict[str, Any], class_names: Sequence[str]) -> bytes:
         if many:
             bottom.set_xlabel(f"the {len(entries)} classes, those with most candidates first")
         else:
-            names = [class_names[label] if class_names else str(label) for label in order]
-            slanted = max(map(len, names)) > 60 // len(names)
+            names = [_short(drawn[label], 40) if drawn else str(label) for label in order]
+            slanted = max(map(width, names)) > 60 // len(names)
             bottom.set_xticks(
                 range(len(names)), names, rotation=40 if slanted else 0, ha="right" if slanted else "center"
             )
@@ -311,19 +317,20 @@ def mosaic(samples: dict[int, list[Sample]], class_names: Sequence[str]) -> Opti
     """A row of images for each class, the most confident first, each with its confidence; None without samples."""
     if not samples:
         return None
-    names = [_short(class_names[label] if class_names else str(label)) for label in samples]
+    drawn = fonts.drawable(class_names)
+    names = [_short(drawn[label] if drawn else str(label)) for label in samples]
     columns = max(map(len, samples.values()))
     # Everything in whole pixels, so that enlarged pixels stay square and sharp.
-    left, top, gap, caption = 40 + 13 * max(map(len, names)), 58, 14, 36
+    left, top, gap, caption = 40 + 13 * max(map(width, names)), 58, 14, 36
     side = min(112, (round(WIDTH * DOTS_PER_INCH) - left) // columns - gap)
     sheet = np.full([len(samples) * (side + caption), columns * (side + gap), 3], 255, np.uint8)
     for row, images in enumerate(samples.values()):
         for column, sample in enumerate(images):
             y, x = row * (side + caption), column * (side + gap)
             sheet[y : y + side, x : x + side] = tile(sample.encoded, side)
-    height, width = sheet.shape[0] + top, round(WIDTH * DOTS_PER_INCH)
-    with png_canvas(height / DOTS_PER_INCH, layout=None) as canvas:
-        axes = canvas.figure.add_axes((left / width, 0, sheet.shape[1] / width, sheet.shape[0] / height))
+    height, across = sheet.shape[0] + top, round(WIDTH * DOTS_PER_INCH)
+    with png_canvas(height / DOTS_PER_INCH, layout=None, names=names) as canvas:
+        axes = canvas.figure.add_axes((left / across, 0, sheet.shape[1] / across, sheet.shape[0] / height))
         axes.imshow(sheet, interpolation="nearest", aspect="auto")
         axes.set_axis_off()
         for row, (name, images) in enumerate(zip(names, samples.values())):
@@ -337,7 +344,7 @@ def mosaic(samples: dict[int, list[Sample]], class_names: Sequence[str]) -> Opti
 
 
 def _short(name: str, longest: int = 18) -> str:
-    return name if len(name) <= longest else name[: longest - 1] + "…"
+    return shortened(name, longest)
 
 
 def arms(rows: Sequence[tuple[str, Sequence[float]]]) -> bytes:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 import tensorflow as tf
 
-from reporting import numbers, plots, robustness, samples
+from reporting import fonts, numbers, plots, robustness, samples
+from runtime.errors import first_line
 from runtime.files import whole_file, write_text
 from runtime.work_dir import REPORT_FILE, RESULTS_FILE, balanced_dir, model_dir, report_dir
 
@@ -37,10 +39,10 @@ def write_report(
     folder, class_names = report_dir(work_dir), results["class_names"]
     pictures = _training_plots(work_dir, results["networks"])
     if any(each["test"] for each in results["networks"]):
-        pictures["accuracy.png"] = plots.accuracy(results["networks"])
+        pictures |= _drawn("accuracy.png", plots.accuracy, results["networks"])
     for pseudo in results["rounds"]:
         balanced = balanced_dir(work_dir, pseudo["round"])
-        pictures.update(_pseudo_label_plots(balanced, pseudo, class_names, has_images, seed))
+        pictures |= _pseudo_label_plots(balanced, pseudo, class_names, has_images, seed)
     tf.io.gfile.makedirs(folder)
     for name, png in pictures.items():
         with (
@@ -53,12 +55,23 @@ def write_report(
     return results
 
 
+def _drawn(name: str, draw: Callable[..., Optional[bytes]], *numbers: Any) -> dict[str, bytes]:
+    """{name: PNG}; nothing where there is nothing to draw, or where drawing fails, which never costs the report."""
+    try:
+        png = draw(*numbers)
+    except Exception as error:  # matplotlib has many, and so have the fonts and pictures of a machine
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        print(f"notice: the plot {name} could not be drawn ({reason}); the report goes without it", file=sys.stderr)
+        return {}
+    return {} if png is None else {name: png}
+
+
 def _training_plots(work_dir: str, networks: Sequence[dict[str, Any]]) -> dict[str, bytes]:
-    pictures = {}
+    pictures: dict[str, bytes] = {}
     for network in networks:
         log = numbers.training_log(model_dir(work_dir, network["round"], network["finetuned"]))
         if log:
-            pictures[_training_name(network)] = plots.training(network, log)
+            pictures |= _drawn(_training_name(network), plots.training, network, log)
     return pictures
 
 
@@ -73,19 +86,14 @@ def _pseudo_label_plots(
     if pseudo["balance"] is None:
         return {}
     prefix = f"round{pseudo['round']}"
-    pictures = {
-        f"{prefix}-confidence.png": plots.confidence(pseudo),
-        f"{prefix}-classes.png": plots.classes(pseudo, class_names),
-    }
+    pictures = _drawn(f"{prefix}-confidence.png", plots.confidence, pseudo)
+    pictures |= _drawn(f"{prefix}-classes.png", plots.classes, pseudo, class_names)
     filled = [entry["label"] for entry in pseudo["balance"]["classes"] if entry["records"]]
     picked = samples.pick(balanced, filled, seed) if has_images and filled else {}
     pseudo["samples"] = numbers.rounded(
         [{"label": label, "confidences": [each.confidence for each in images]} for label, images in picked.items()]
     )
-    mosaic = plots.mosaic(picked, class_names)
-    if mosaic is not None:
-        pictures[f"{prefix}-mosaic.png"] = mosaic
-    return pictures
+    return pictures | _drawn(f"{prefix}-mosaic.png", plots.mosaic, picked, class_names)
 
 
 def summary_table(results: dict[str, Any]) -> str:
@@ -252,17 +260,23 @@ def _round_lines(pseudo: dict[str, Any], names: Sequence[str], pictures: set[str
         if quality
         else ""
     )
-    lines = [
-        f"### Round {number}, labeled by {_the(pseudo['labeled_by'])}",
-        "",
-        f"![Confidence of the pseudo labels](round{number}-confidence.png)",
-        "",
-        f"How sure the labels are: the further right, the surer. {limit}{by_truth}".strip(),
-        "",
-        f"![Images of each class](round{number}-classes.png)",
-        "",
-        _balancing(balance) + (" Below, how often the labels of each class are right." if quality else ""),
-    ]
+    lines = [f"### Round {number}, labeled by {_the(pseudo['labeled_by'])}"]
+    if f"round{number}-confidence.png" in pictures:
+        lines += [
+            "",
+            f"![Confidence of the pseudo labels](round{number}-confidence.png)",
+            "",
+            f"How sure the labels are: the further right, the surer. {limit}{by_truth}".strip(),
+        ]
+    if f"round{number}-classes.png" in pictures:
+        lines += ["", f"![Images of each class](round{number}-classes.png)"]
+    lines += ["", _balancing(balance) + (" Below, how often the labels of each class are right." if quality else "")]
+    numbered = [f"{number} {name}" for number, name in zip(fonts.drawable(names), names) if number != name]
+    if numbered:
+        lines += [
+            "",
+            f"No font of this machine has the letters of these classes, so plots show their numbers: {', '.join(numbered)}.",
+        ]
     if quality:
         lines += ["", *_class_table(pseudo, names)]
     if f"round{number}-mosaic.png" in pictures:

@@ -136,15 +136,21 @@ def write_text(path: str, text: str) -> None:
 
 
 def read_text(path: str) -> Optional[str]:
-    """A small text file of any filesystem; None where there is none. TensorFlow is imported for remote ones alone."""
+    """A small text file, in UTF-8, of any filesystem; None where there is none."""
+    content = read_bytes(path)
+    return None if content is None else content.decode("utf-8").replace("\r\n", "\n")
+
+
+def read_bytes(path: str) -> Optional[bytes]:
+    """A small file of any filesystem; None where there is none. TensorFlow is imported for remote ones alone."""
     if "://" in path:
         import tensorflow as tf
 
         if not tf.io.gfile.exists(path):
             return None
-        with tf.io.gfile.GFile(path) as file:
+        with tf.io.gfile.GFile(path, "rb") as file:
             return file.read()
     if not os.path.exists(path):
         return None
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         return file.read()

@@ -1,6 +1,8 @@
-"""SIGTERM while training: finish the steps in flight, save, and leave with `EXIT_CODE`. Elsewhere: leave at once, cleanly.
+"""A signal that ends a training (SIGTERM, SIGHUP, SIGUSR1): it finishes the steps in flight, saves, and leaves. Elsewhere: leave
+at once, cleanly.
 
-And output that nobody reads any more (`| head`): leave without a word, with `CLOSED_OUTPUT`.
+SIGHUP comes when the terminal is closed, unless `nohup` has it ignored; SIGUSR1 is what schedulers send before a job's time is
+over. And output that nobody reads any more (`| head`): leave without a word, with `CLOSED_OUTPUT`.
 """
 
 from __future__ import annotations
@@ -11,58 +13,89 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from typing import TextIO
+from collections.abc import Callable, Iterator
+from typing import Any, Optional, TextIO
 
 from runtime.errors import is_broken_pipe
 
-EXIT_CODE = 128 + signal.SIGTERM  # 143, what a shell reports for a process that SIGTERM ended
-CLOSED_OUTPUT = 128 + 13  # what it reports for one that SIGPIPE ended
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
+CLOSED_OUTPUT = 128 + 13  # what a shell reports for a process that SIGPIPE ended
+
+
+def exit_code(number: int) -> int:
+    """What a shell reports for a process that a signal ended: 143 for SIGTERM."""
+    return 128 + number
+
+
+def name_of(number: int) -> str:
+    """`SIGTERM`."""
+    return signal.Signals(number).name
 
 
 class Preemption:
-    """Whether SIGTERM came."""
+    """Which signal came, if one did."""
 
-    requested = False
+    requested: Optional[int] = None
 
 
 class Terminated(BaseException):
-    """SIGTERM came where nothing needs saving. Not an Exception, so that nothing takes it for a failure."""
+    """A signal came where nothing needs saving. Not an Exception, so that nothing takes it for a failure."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
 
 
 @contextlib.contextmanager
 def raised() -> Iterator[None]:
-    """Lets SIGTERM raise Terminated while the block runs, so that what is half written is removed on the way out."""
+    """Lets a signal raise Terminated while the block runs, so that what is half written is removed on the way out."""
 
-    def end(*_: object) -> None:
-        raise Terminated
+    def end(number: int, _: Any) -> None:
+        if number != signal.SIGTERM:
+            drop_closed_output()
+        raise Terminated(number)
 
-    if threading.current_thread() is not threading.main_thread():
+    with _handled_by(end):
         yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
 def deferred() -> Iterator[Preemption]:
-    """Holds SIGTERM back while the block runs; the block asks `requested` where it can stop."""
+    """Holds a signal back while the block runs; the block asks `requested` where it can stop."""
     preemption = Preemption()
+
+    def note(number: int, _: Any) -> None:
+        if number != signal.SIGTERM:
+            drop_closed_output()
+        preemption.requested = preemption.requested or number
+
+    with _handled_by(note):
+        yield preemption
+
+
+@contextlib.contextmanager
+def _handled_by(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Handles the signals that this process does not ignore, as `nohup` has it do with SIGHUP; in its main thread alone."""
     if threading.current_thread() is not threading.main_thread():
-        yield preemption
+        yield
         return
-
-    def note(*_: object) -> None:
-        preemption.requested = True
-
-    before = signal.signal(signal.SIGTERM, note)
+    before = {number: signal.getsignal(number) for number in ENDING}
+    heard = [number for number in ENDING if before[number] is not signal.SIG_IGN]
+    for number in heard:
+        signal.signal(number, handler)
     try:
-        yield preemption
+        yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in heard:
+            signal.signal(number, before[number])
+
+
+def drop_closed_output() -> None:
+    """Leads output that nobody reads, as of a terminal that was closed, to nowhere: what is still printed does no harm."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # ValueError: a stream without a file
+            if _has_no_reader(stream):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from types import ModuleType
 
 from absl import logging
 
+from runtime import machine
 from runtime.imported_later import imported_later
 
 # What TensorFlow 2.21 says of oneDNN and of CUDA while it is loaded, before any log level holds.
@@ -32,6 +33,7 @@ def quieten() -> None:
 def imported(module: str) -> ModuleType:
     """Imports a module without what is rarely used, and without looking for garbage meanwhile, nor ever again among what
     that made: a fifth of the time."""
+    _limit_threads()
     gc.disable()
     try:
         with imported_later(), _without_notes():
@@ -62,3 +64,10 @@ def _without_notes() -> Iterator[None]:
             for line in held:
                 if not NOTES.match(line):
                     os.write(STDERR, line)
+
+
+def _limit_threads() -> None:
+    """Has TensorFlow start as many threads as a container's quota has processors for: more would be stopped in turn."""
+    if machine.cores() < machine.schedulable():
+        for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+            os.environ.setdefault(name, str(machine.cores()))

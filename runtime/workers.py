@@ -93,8 +93,10 @@ def _call(function: Callable[[Argument], Result], chunk: list[Argument]) -> list
 
 
 def _begin() -> None:
-    """Leaves Ctrl-C to the parent, and ends with it even if it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leaves to the parent what a terminal or a scheduler sends to all, and ends with it even if it is killed."""
+    for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

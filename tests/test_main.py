@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -115,6 +116,14 @@ PARTS = {
     "classify": ("--predict_ckpt_path=c", "--input_files=f"),
     "convert": ("--init_model_path=c", "--model_dir=m"),
     "export": ("--predict_ckpt_path=c", "--output_dir=o"),
+    "robustness": (
+        "--checkpoints=c",
+        "--robustness=fgsm",
+        "--output_dir=o",
+        "--label_data_dir=l",
+        "--model_name=efficientnet-b0",
+    ),
+    "study": ("--study=noise", "--work_dir=w"),
 }
 
 
@@ -169,7 +178,7 @@ def test_the_table_of_modes_names_what_exists():
     for _, module, function in main.MODES.values():
         path = ROOT / (module.replace(".", "/") + ".py")
         path = path if path.exists() else ROOT / module.replace(".", "/") / "__init__.py"
-        assert f"def {function}(config" in path.read_text(), module
+        assert re.search(rf"^def {function}\(\s*config: ", path.read_text(), re.M), module
 
 
 def test_the_report_gets_the_command_line(monkeypatch):
@@ -207,19 +216,20 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err == "interrupted; the same command continues\n"
 
 
-def test_sigterm_is_one_line_and_leaves_nothing_half_written(monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_is_one_line_and_leaves_nothing_half_written(monkeypatch, capsys, tmp_path, number):
     def be_ended(config):
         with whole_file(str(tmp_path / "shard")) as temporary:
             open(temporary, "w").close()
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             time.sleep(60)
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     code, _ = start(monkeypatch, be_ended, *PARTS["train"])
-    assert code == 143
-    assert capsys.readouterr().err == "ended by SIGTERM; the same command continues\n"
+    assert code == 128 + number
+    assert capsys.readouterr().err == f"ended by {number.name}; the same command continues\n"
     assert not list(tmp_path.iterdir())
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
 
 
 def test_what_a_filesystem_says_is_one_line(monkeypatch, capsys):

@@ -14,7 +14,7 @@ from checkpoints import description, writing
 from checkpoints.reading import load_weights
 from data.config import SplitConfig
 from data.fast import Fast
-from data.streams import faults
+from data.streams import faults, one_colour
 from data.streams.evaluation import count_labels
 from data.streams.reading import unreadable_records
 from data.streams.segments import CACHE_LIMIT, Segments
@@ -78,6 +78,7 @@ class Trainer:
         self.model = EfficientNet(config.model, seed=config.data.seed, bfloat16=self.bfloat16, ops=fast.training())
         self.state = TrainingState(self.model)
         self._skipped: list[Unreadable] = []
+        self._class_counts: Optional[list[int]] = None
         self.last_evaluation: Optional[dict[str, Any]] = None
         self._accuracy: Optional[SplitAccuracy] = None
         self._start()
@@ -145,7 +146,7 @@ class Trainer:
                     raise strategies.lost_worker(error) or faults.explain(error, files) from error
                 if number == 1:  # the first steps are compiled
                     self._paced((time.monotonic() - began) / count)
-                self._check_finite(metrics)
+                self._check_finite(metrics, files)
                 profile(self.step)
                 bar.update(count, loss=metrics[training_step.LOSS])
                 if log:
@@ -153,13 +154,13 @@ class Trainer:
                         log.add(self.step, metrics)
                 self._boundary(last, log)
                 if signal.requested and self.step < last:
-                    self._leave(log)
+                    self._leave(signal.requested, log)
 
-    def _leave(self, log: Optional[MetricsLog]) -> None:
+    def _leave(self, signal: int, log: Optional[MetricsLog]) -> None:
         if log:
             self._save(log)
-        print(f"{self.config.title}: SIGTERM at step {self.step}, saved; the same command continues")
-        raise SystemExit(signals.EXIT_CODE)
+        print(f"{self.config.title}: {signals.name_of(signal)} at step {self.step}, saved; the same command continues")
+        raise SystemExit(signals.exit_code(signal))
 
     def _boundary(self, last: int, log: Optional[MetricsLog]) -> None:
         config, step = self.config, self.step
@@ -185,13 +186,17 @@ class Trainer:
             edges = profiling.steps_until_change(step, config.profile_steps)
             yield min([last - step] + [period - step % period for period in periods] + edges)
 
-    def _check_finite(self, metrics: dict[str, float]) -> None:
+    def _check_finite(self, metrics: dict[str, float], files: list[str]) -> None:
         if math.isfinite(metrics[training_step.LOSS]):
             return
         newest = writing.latest(self.config.model_dir)
+        looked_at, blank = one_colour.count(files)
+        advice = "lower --base_learning_rate or look at the data"
+        if 2 * blank > looked_at:
+            advice = f"{blank} of {looked_at} pictures looked at have one colour alone; replace them and prepare again"
         raise UserError(
             f"{self.config.title}: the loss is {metrics[training_step.LOSS]} at step {self.step}; nothing of it was saved "
-            f"(the newest checkpoint is {newest or 'none'}): lower --base_learning_rate or look at the data"
+            f"(the newest checkpoint is {newest or 'none'}): {advice}"
         )
 
     def _count_train_images(self) -> Any:
@@ -200,7 +205,8 @@ class Trainer:
         files, unlabeled = training_files(config.data, config.teacher is not None)
         self._skipped = unreadable_records(files + unlabeled, config.data.skip_corrupt_records)
         known = config.optimizer.num_train_images
-        if sum(tf.io.gfile.stat(path).length for path in files) > CACHE_LIMIT and known:
+        large = sum(tf.io.gfile.stat(path).length for path in files) > CACHE_LIMIT
+        if large and known and not config.data.even_classes:
             return config.optimizer
         counts = count_labels(files, config.data.task.num_classes, self._skipped)
         empty = [label for label, count in enumerate(counts) if not count]
@@ -212,6 +218,7 @@ class Trainer:
                 f"neighbours, the first with label {shown}; add images, or give the task whose "
                 "classes they are (--data_dir, --task_name)"
             )
+        self._class_counts = counts if config.data.even_classes and len(set(counts)) > 1 else None
         return dataclasses.replace(config.optimizer, num_train_images=known or sum(counts))
 
     def _batch_sizes(self) -> tuple[int, int]:
@@ -240,6 +247,7 @@ class Trainer:
                 online_teacher=config.teacher is not None,
                 skipped=self._skipped,
                 augmenter=self.fast.augmenter,
+                class_counts=self._class_counts,
             )
 
         return self.strategy.distribute_datasets_from_function(make)

@@ -6,8 +6,6 @@ is a test image too is left out, or accuracy would be that of pictures already s
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -15,6 +13,7 @@ from typing import NamedTuple
 from data.images.files import Item
 from data.prepare.image_shards import KEPT, LEFT_OUT, Equal
 from runtime.files import write_text
+from runtime.text import csv_text
 
 DUPLICATES = "duplicates.csv"
 
@@ -104,12 +103,9 @@ def rows_of(copies: Iterable[Copy], paths: Mapping[Item, str]) -> list[Row]:
 
 
 def write_duplicates(data_dir: str, rows: Iterable[Row]) -> None:
-    """Writes `duplicates.csv`: picture, equal_to, became. Paths begin with a split's name, so no cell is a formula."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Row._fields[:3])
-    writer.writerows(row[:3] for row in sorted(rows))
-    write_text(os.path.join(data_dir, DUPLICATES), text.getvalue())
+    """Writes `duplicates.csv`: picture, equal_to, became."""
+    text = csv_text([Row._fields[:3], *(row[:3] for row in sorted(rows))])
+    write_text(os.path.join(data_dir, DUPLICATES), text)
 
 
 def _groups(items: Iterable[Item], digests: Mapping[Item, bytes]) -> list[list[Item]]:

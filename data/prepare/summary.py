@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from data.images.files import HARDLY_SEEN
 from data.prepare.duplicates import DUPLICATES, Row
 from data.prepare.image_shards import LEFT_OUT, NOTED, UNREADABLE, Split
 from data.prepare.listing import shown
+from runtime.text import padded, width
 
 MAX_REASONS = 20
 _SEEN = {
@@ -76,11 +76,11 @@ def table(classes: Sequence[str], splits: Splits, lost: Mapping[int, int]) -> li
     rows.append(["(unlabeled)", f"{splits.unlabeled.num_images:,}", "", f"{lost.get(0, 0):,}"])
     kept = [0, 1, *([2] if splits.test.num_images else []), *([3] if sum(lost.values()) else [])]
     rows = [[row[column] for column in kept] for row in rows]
-    widths = [max(map(_width, column)) for column in zip(*rows)]
+    widths = [max(map(width, column)) for column in zip(*rows)]
     said = []
     for name, *numbers in rows:
-        cells = [cell.rjust(width) for cell, width in zip(numbers, widths[1:])]
-        said.append("  ".join([name + " " * (widths[0] - _width(name)), *cells]).rstrip())
+        cells = [cell.rjust(columns) for cell, columns in zip(numbers, widths[1:])]
+        said.append("  ".join([padded(name, widths[0]), *cells]).rstrip())
     return said
 
 
@@ -107,12 +107,4 @@ def _by_reason(classes: Sequence[str], found: Iterable[Sequence]) -> list[str]:
     said = [f"  {place}: {len(reasons):,} x {reasons[0]}" for (place, _), reasons in ordered[:MAX_REASONS]]
     return said + (
         [f"  ... and {len(ordered) - len(said):,} more reasons and classes"] if len(ordered) > len(said) else []
-    )
-
-
-def _width(text: str) -> int:
-    """Columns of a terminal: letters of East Asia take two, marks above another none."""
-    return sum(
-        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-        for letter in text
     )

@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
 
+from runtime import places
 from runtime.errors import UserError
 from runtime.files import is_temporary, matching, whole_file, write_faults
+
+_SHARD_NAME = r".+-\d{5}-of-\d{5}(-\d{5})?"
 
 
 def find_shards(directories: str, pattern: str, flag: str) -> list[str]:
@@ -33,6 +36,15 @@ def find_shards(directories: str, pattern: str, flag: str) -> list[str]:
             raise UserError(f"--{flag}: no file matches {os.path.join(directory, pattern)}")
         found += matches
     return found
+
+
+def contents_of(directories: str) -> str:
+    """A digest of all shards in the `;`-separated directories, by which they are known again elsewhere; "" for no local ones."""
+    try:
+        found = [path for directory in directories.split(";") for path in matching(directory, _SHARD_NAME)]
+        return places.contents([path for path in found if not is_temporary(path)])
+    except OSError:
+        return ""
 
 
 @contextlib.contextmanager

@@ -11,10 +11,11 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 import tensorflow as tf
 
+from data.streams import even_classes
 from data.streams.reading import READ_CYCLE, always, read_records
 from data.streams.unreadable import Unreadable
 from runtime.workers import Pipeline
@@ -91,18 +92,20 @@ def _steps_of_a_segment(
 
 @dataclasses.dataclass(frozen=True)
 class Shards:
-    """The files of one stream and how they are read."""
+    """The files of one stream and how they are read; `class_counts`, labeled records of each class, has them drawn evenly."""
 
     files: list[str]
     stream_id: int
     seed: int
     cache: bool
     skipped: Sequence[Unreadable] = ()
+    class_counts: Optional[Sequence[int]] = None
 
 
 def positions(shards: Shards, batch: int, segments: Segments, pipeline: Pipeline) -> tf.data.Dataset:
     """Endless records of this pipeline's share of every batch, as (seed, (position, record)): seed and position int64 []."""
-    by_file = pipeline.count > 1 and len(shards.files) % pipeline.count == 0
+    counts = shards.class_counts  # of all files: a share of them has others
+    by_file = pipeline.count > 1 and len(shards.files) % pipeline.count == 0 and counts is None
     files = shards.files[pipeline.index :: pipeline.count] if by_file else shards.files
     share = batch // pipeline.count
     sizes, lengths = _record_sizes(files), [tf.io.gfile.stat(path).length for path in files]
@@ -110,7 +113,15 @@ def positions(shards: Shards, batch: int, segments: Segments, pipeline: Pipeline
     drawn = share if by_file else batch
     paths = tf.data.Dataset.from_tensor_slices(files)
     cached = read_records(paths, shards.skipped).cache() if shards.cache and sum(lengths) <= CACHE_LIMIT else None
-    steps = _steps_of_a_segment(segments.steps, drawn, lengths, sizes, buffer, shuffled=cached is None)
+    read_for_one = 1.0 if counts is None else even_classes.read_for_one(counts)
+    steps = _steps_of_a_segment(
+        segments.steps,
+        drawn,
+        [round(length / read_for_one) for length in lengths],
+        sizes,
+        buffer,
+        shuffled=cached is None,
+    )
     first = segments.first_step // steps
 
     def segment_records(segment: tf.Tensor) -> tf.data.Dataset:
@@ -119,7 +130,7 @@ def positions(shards: Shards, batch: int, segments: Segments, pipeline: Pipeline
             read = read_records(paths.shuffle(len(files), seed=seed), shards.skipped)
         else:
             read = cached
-        dataset = read.shuffle(buffer, seed=seed).repeat().take(steps * drawn).enumerate()
+        dataset = _shuffled(read, buffer, seed, counts).take(steps * drawn).enumerate()
         done = tf.where(segment == first, tf.constant(segments.first_step % steps, tf.int64), 0)
         dataset = dataset.skip(done * drawn)
         if pipeline.count > 1 and not by_file:
@@ -127,3 +138,15 @@ def positions(shards: Shards, batch: int, segments: Segments, pipeline: Pipeline
         return tf.data.Dataset.zip((always(seed), dataset))
 
     return tf.data.Dataset.range(first, tf.int64.max).flat_map(segment_records)
+
+
+def _shuffled(read: tf.data.Dataset, buffer: int, seed: tf.Tensor, counts: Optional[Sequence[int]]) -> tf.data.Dataset:
+    """Pass after pass of the records, shuffled; with `counts`, evenly by class."""
+    if counts is None:
+        return read.shuffle(buffer, seed=seed).repeat()
+
+    def one_pass(number: tf.Tensor) -> tf.data.Dataset:
+        own = mix_seed(seed, number)
+        return even_classes.evened(read, counts, own).shuffle(buffer, seed=own)
+
+    return tf.data.Dataset.range(tf.int64.max).flat_map(one_pass)

@@ -71,6 +71,7 @@ def training_stream(
     online_teacher: bool = False,
     skipped: Sequence[Unreadable] = (),
     augmenter: Augmenter = randaugment.randaugment,
+    class_counts: Optional[Sequence[int]] = None,
 ) -> tf.data.Dataset:
     """Endless joined batches, one element a replica and step.
 
@@ -83,6 +84,7 @@ def training_stream(
       online_teacher: unlabeled images come without labels and with a second copy for the teacher.
       skipped: records to leave out (see `unreadable_records`).
       augmenter: computes RandAugment.
+      class_counts: labeled images of each class, to draw them evenly by class; None draws them evenly by image.
 
     Returns:
       {"labeled": {"image" float32 [B, H, W, 3] in 0..255, "label" int32 [B]}, "unlabeled": {"image" [U, H, W, 3],
@@ -94,7 +96,7 @@ def training_stream(
     joined = {}
     if labeled_batch:
         joined["labeled"] = _images(
-            Shards(labeled_files, 0, data.seed, data.use_cache, skipped),
+            Shards(labeled_files, 0, data.seed, data.use_cache, skipped, class_counts),
             lambda record: parse_labeled(record, num_classes),
             data,
             data.augment,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -12,6 +10,7 @@ import tensorflow as tf
 
 from runtime.errors import UserError, first_line
 from runtime.files import write_text
+from runtime.text import csv_text, padded, shortened, width
 
 SHOWN_ROWS = 50
 SHOWN_PROBLEMS = 20
@@ -37,19 +36,19 @@ def table(answers: list[Answer], names: tuple[str, ...], output_csv: str = "") -
     good = [answer for answer in answers if not answer.problem]
     bad = [answer for answer in answers if answer.problem]
     shown = good[:SHOWN_ROWS]
-    image_width = max([len("image"), *(min(NAME_WIDTH, len(answer.name)) for answer in shown)])
+    image_width = max([len("image"), *(min(NAME_WIDTH, width(answer.name)) for answer in shown)])
     labels = {label for answer in shown for label, _ in answer.classes}
-    class_width = max([len("class"), *(min(CLASS_WIDTH, len(names[label])) for label in labels)])
+    class_width = max([len("class"), *(min(CLASS_WIDTH, width(names[label])) for label in labels)])
     lines = []
     if shown:
         heading = "".join(f"  {'class':<{class_width}} {'%':>6}" for _ in shown[0].classes)
         lines.append(f"{'image':<{image_width}}{heading}")
     for answer in shown:
         cells = (
-            f"  {_shortened(names[label], class_width):<{class_width}} {100 * probability:6.2f}"
+            f"  {padded(shortened(names[label], class_width), class_width)} {100 * probability:6.2f}"
             for label, probability in answer.classes
         )
-        lines.append(f"{_shortened(answer.name, image_width, front=True):<{image_width}}{''.join(cells)}")
+        lines.append(f"{padded(shortened(answer.name, image_width, front=True), image_width)}{''.join(cells)}")
     if len(good) > len(shown):
         where = output_csv or "--output_csv=FILE"
         lines.append(f"... and {len(good) - len(shown):,} more images; {where} has them all")
@@ -61,23 +60,15 @@ def table(answers: list[Answer], names: tuple[str, ...], output_csv: str = "") -
     return "\n".join(lines)
 
 
-def _shortened(text: str, width: int, front: bool = False) -> str:
-    if len(text) <= width:
-        return text
-    return "…" + text[len(text) - width + 1 :] if front else text[: width - 1] + "…"
-
-
 def write_csv(path: str, answers: list[Answer], names: tuple[str, ...], top: int) -> None:
     """Writes a row a file: image, class_1, probability_1, ..., problem."""
     columns = [f"{what}_{rank}" for rank in range(1, top + 1) for what in ("class", "probability")]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", *columns, "problem"])
+    rows = [["image", *columns, "problem"]]
     for answer in answers:
         cells = [value for label, share in answer.classes for value in (names[label], f"{share:.6f}")]
-        writer.writerow([answer.name, *(cells or [""] * len(columns)), answer.problem])
+        rows.append([answer.name, *(cells or [""] * len(columns)), answer.problem])
     with csv_faults(path):
-        write_text(path, text.getvalue())
+        write_text(path, csv_text(rows))
 
 
 @contextlib.contextmanager

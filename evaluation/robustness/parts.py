@@ -10,7 +10,7 @@ import numpy as np
 
 from evaluation import scores as accuracy_scores
 from evaluation.robustness.alexnet import SEVERITIES
-from evaluation.robustness.config import OWN, AttackConfig, RobustnessConfig
+from evaluation.robustness.config import LEVELS, OWN, AttackConfig, RobustnessConfig
 from evaluation.robustness.corruptions import CORRUPTIONS
 from evaluation.robustness.networks import AnsweringNetwork
 from evaluation.robustness.own_pictures import Labeled, corrupted, frame_counts, perturbed
@@ -135,13 +135,18 @@ def sequence_scores(perturbation: str, logits: np.ndarray, label: int) -> dict[s
 
 
 class _Attacked(_OwnPart):
-    """FGSM or PGD at each epsilon. Kept: "right" bool [E] and "zeros" float32 []: the share of gradients that are 0."""
+    """FGSM or PGD at each epsilon.
+
+    Kept: "right" bool [E] and "zeros" float32 [], the share of gradients that are 0; of PGD also "at_255" bool [], whether the
+    answer is right if a pixel may become any other, which only shows whether the attack works.
+    """
 
     attacks = True
 
     def __init__(self, how: str, config: RobustnessConfig, split: TestSplit, small: bool):
         super().__init__(how, config, split, small, 1)
         self.settings["attack"] = attack_settings(how, config.attack)
+        self._epsilons = (*config.attack.epsilons, *((LEVELS,) if how == "pgd" else ()))
 
     def shown(self, positions: Sequence[int], size: int) -> Iterator[Labeled]:
         return self._split.pictures(positions, self._config.image_size, self._small)
@@ -149,11 +154,14 @@ class _Attacked(_OwnPart):
     def answers(
         self, network: AnsweringNetwork, images: np.ndarray, labels: np.ndarray, positions: np.ndarray
     ) -> Answers:
-        found = network.attacked(self.name, images, labels, positions)
+        found = network.attacked(self.name, images, labels, positions, self._epsilons)
         return {"logits": found.logits, "zeros": found.zeros}
 
     def kept(self, answers: Answers, label: int) -> dict[str, np.ndarray]:
-        return {"right": answers["logits"][0].argmax(axis=1) == label, "zeros": answers["zeros"][0].astype(np.float32)}
+        right, zeros = answers["logits"][0].argmax(axis=1) == label, answers["zeros"][0].astype(np.float32)
+        if self.name == "fgsm":
+            return {"right": right, "zeros": zeros}
+        return {"right": right[:-1], "zeros": zeros, "at_255": right[-1]}
 
 
 def attack_settings(how: str, attack: AttackConfig) -> dict[str, Any]:
@@ -161,6 +169,7 @@ def attack_settings(how: str, attack: AttackConfig) -> dict[str, Any]:
     settings: dict[str, Any] = {"epsilons": list(attack.epsilons)}
     if how == "pgd":
         settings.update(
+            at_255=True,
             steps=attack.steps,
             step_size=attack.step_size,
             random_start=attack.random_start,

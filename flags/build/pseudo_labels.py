@@ -99,7 +99,7 @@ def balance_config(values: FlagValues, title: str = "balance") -> BalanceConfig:
         )
     # The release's filter script knows no tasks, only a number of classes.
     alone = values["num_label_classes"].present and not (values["task_name"].present or values.data_dir)
-    num_classes = values.num_label_classes if alone else task_of(values).num_classes
+    task = None if alone else task_of(values)
     input_dir = values.input_dir or in_data_dir(values, "unlabeled", "input_dir", "the images that were predicted on")
     num_shards = count_shards(values, input_dir)
     if values.only_use_num_shards > num_shards:
@@ -111,7 +111,8 @@ def balance_config(values: FlagValues, title: str = "balance") -> BalanceConfig:
         input_dir=input_dir,
         prediction_dir=needed(values, "prediction_dir", "the folder of the predictions"),
         output_dir=needed(values, "output_dir", "the folder of the balanced records"),
-        num_classes=num_classes,
+        num_classes=task.num_classes if task else values.num_label_classes,
+        label_names=task.class_names if task else (),
         num_image=values.num_image,
         min_threshold=values.min_threshold,
         max_prob=values.max_prob,

@@ -133,6 +133,7 @@ def _data_config(
         num_train_shards=values.num_train_shards,
         use_cache=values.use_cache,
         skip_corrupt_records=values.skip_corrupt_records,
+        even_classes=values.even_classes,
         seed=values.seed,
     )
 

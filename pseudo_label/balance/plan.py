@@ -154,8 +154,14 @@ def fine_histogram(part: Confidences, of_all: Overview, config: BalanceConfig) -
 
 
 def find_thresholds(fine: Histogram, of_all: Overview, config: BalanceConfig) -> Thresholds:
-    """The exact threshold of every class from both histograms, each summed over all shards."""
+    """The exact threshold of every class from both histograms, each summed over all shards.
+
+    Raises:
+      UserError: no prediction at all, or none that is a candidate, unless only statistics are wanted.
+    """
     candidates = _per_class(of_all.coarse, config.num_classes)
+    if not candidates.any() and not config.only_get_stats:
+        raise _nothing_to_keep(of_all, config)
     bins, places_in_bin = _threshold_bins(of_all.coarse, config)
     low_bits, ties_kept = _kth_highest(fine, places_in_bin)
     return Thresholds(
@@ -164,6 +170,23 @@ def find_thresholds(fine: Histogram, of_all: Overview, config: BalanceConfig) ->
         ties_kept=ties_kept,
         cut=candidates > places(candidates, config),
     )
+
+
+def _nothing_to_keep(of_all: Overview, config: BalanceConfig) -> UserError:
+    by_confidence = of_all.report.sum(axis=0)
+    if not by_confidence.any():
+        return UserError(
+            f"--input_dir: {config.input_dir} holds no picture that a label was predicted for: its shards are empty, or none of "
+            "their records can be read; prepare unlabeled pictures and predict again"
+        )
+    limits = f"{config.min_threshold}..{config.max_prob}"
+    filled = np.flatnonzero(by_confidence)
+    lowest, highest = REPORT_EDGES[filled[0]], REPORT_EDGES[filled[-1] + 1]
+    spread = f"no prediction has a confidence in {limits}; the {by_confidence.sum():,} there are lie in "
+    spread += f"{lowest:.2f}..{highest:.2f}"
+    if lowest >= config.max_prob:
+        return UserError(f"--max_prob: {spread}; raise --max_prob")
+    return UserError(f"--min_threshold: {spread}; lower --min_threshold (--only_get_stats shows how they are spread)")
 
 
 def ranked(part: Confidences, thresholds: Thresholds, config: BalanceConfig) -> np.ndarray:
@@ -187,17 +210,8 @@ def union(parts: Iterable[dict[int, np.ndarray]]) -> dict[int, np.ndarray]:
 
 
 def make_plan(ranked_counts: Mapping[int, np.ndarray], thresholds: Thresholds, config: BalanceConfig) -> Plan:
-    """The plan from every shard's `count_ranked` and the thresholds.
-
-    Raises:
-      UserError: not a single candidate, unless only statistics are wanted.
-    """
+    """The plan from every shard's `count_ranked` and the thresholds."""
     candidates = thresholds.candidates
-    if not candidates.any() and not config.only_get_stats:
-        raise UserError(
-            f"--min_threshold: no prediction has a confidence in {config.min_threshold}..{config.max_prob}; lower "
-            "--min_threshold (--only_get_stats shows how the confidences are spread)"
-        )
     kept = places(candidates, config)
     written = kept.copy()
     base = np.ones(config.num_classes, np.int64)

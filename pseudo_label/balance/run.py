@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
+from data.records.shards import contents_of
 from pseudo_label.balance import beam
 from pseudo_label.balance import plan as balance_plan
 from pseudo_label.balance.inputs import OUTPUT_PREFIX, ShardFiles, data_dir, find_shards, is_newer, newest_input
@@ -38,14 +39,15 @@ from pseudo_label.balance.plan import (
 )
 from pseudo_label.balance.shards import read_confidences, write_balanced, writing
 from pseudo_label.config import BalanceConfig
-from pseudo_label.made_with import SETTINGS_FILE, check_begun_with, check_not_foreign
+from pseudo_label.made_with import CONTENTS, SETTINGS_FILE, check_begun_with, check_not_foreign, first_other
 from runtime.errors import UserError
 from runtime.files import is_temporary, matching, remove_unfinished, write_text
+from runtime.places import one_spelling
 from runtime.work_dir import STATS_FILE
 
 _IN_STATS = ("settings", "only_get_stats", "num_records", "num_unique", "classes")
 # These change how the work is done, where it goes or how it is shown, not what comes out.
-_WITHOUT_EFFECT = ("title", "output_dir", "only_get_stats", "beam_args")
+_WITHOUT_EFFECT = ("title", "output_dir", "only_get_stats", "beam_args", "label_names")
 
 
 def balance(config: BalanceConfig) -> dict[str, Any]:
@@ -74,15 +76,15 @@ def balance(config: BalanceConfig) -> dict[str, Any]:
         shards = [dataclasses.replace(files, finished=is_newer(files.output, newest)) for files in shards]
     beam.run(lambda root: _pipeline(root, shards, config), shards, newest, config)
     stats = _read_json(_path(config, STATS_FILE))
-    print(_in_words(stats, config.title))
+    print(_in_words(stats, config))
     return stats
 
 
-def _in_words(stats: dict[str, Any], title: str) -> str:
+def _in_words(stats: dict[str, Any], config: BalanceConfig) -> str:
     """What `stats.json` says, in a line: how many records, and which classes have none."""
     written = " would be written" if stats["only_get_stats"] else ""
-    line = f"{title}: {stats['num_records']} records of {stats['num_unique']} images{written}"
-    empty = [str(one["label"]) for one in stats["classes"] if not one["candidates"]]
+    line = f"{config.title}: {stats['num_records']} records of {stats['num_unique']} images{written}"
+    empty = [config.name_of(one["label"]) for one in stats["classes"] if not one["candidates"]]
     if not empty:
         return line
     named = ", ".join(empty[:20]) + (", ..." if len(empty) > 20 else "")
@@ -191,7 +193,7 @@ def _finished_stats(config: BalanceConfig, newest: int) -> Optional[dict[str, An
         return None
     stats = _read_json(path)
     complete = config.only_get_stats or not stats["only_get_stats"]
-    return stats if complete and stats["settings"] == _settings(config) else None
+    return stats if complete and not first_other(stats["settings"], _settings(config)) else None
 
 
 def _begin(config: BalanceConfig) -> None:
@@ -217,7 +219,10 @@ def _check_settings(config: BalanceConfig) -> None:
 
 
 def _settings(config: BalanceConfig) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in _WITHOUT_EFFECT}
+    """What the records follow from: folders in one spelling, and what lies there."""
+    folders = {name: one_spelling(getattr(config, name)) for name in ("input_dir", "prediction_dir")}
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _WITHOUT_EFFECT}
+    return {**settings, **folders, CONTENTS: {name: contents_of(folder) for name, folder in folders.items()}}
 
 
 def _path(config: BalanceConfig, name: str) -> str:

@@ -31,7 +31,7 @@ def read_confidences(files: ShardFiles, config: BalanceConfig) -> Confidences:
       UserError: an unreadable record, probabilities of another length than `num_classes` or that are not finite and >= 0, or
         workers whose numbers of records do not fit together; names file and record.
     """
-    parts = [_read_worker(path, config.num_classes) for path in files.predictions]
+    parts = [_read_worker(path, config) for path in files.predictions]
     counts = [len(labels) for labels, _ in parts]
     total, workers = sum(counts), len(parts)
     for worker, count in enumerate(counts):
@@ -136,11 +136,11 @@ def _rows_in_order(paths: tuple[str, ...], each: int, num_classes: int) -> Itera
         yield rows
 
 
-def _read_worker(path: str, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+def _read_worker(path: str, config: BalanceConfig) -> tuple[np.ndarray, np.ndarray]:
     labels, confidences = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
     done = 0
-    for rows in read_soft_labels(path, BATCH, num_classes):
-        _check_values(path, rows, done)
+    for rows in read_soft_labels(path, BATCH, config.num_classes):
+        _check_values(path, rows, done, config)
         own_labels, own_confidences = soft_labels.best(rows)
         labels.append(own_labels)
         # Adding zero turns -0.0 into 0.0, so that equal confidences have equal bit patterns.
@@ -149,14 +149,14 @@ def _read_worker(path: str, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(labels), np.concatenate(confidences)
 
 
-def _check_values(path: str, rows: np.ndarray, first: int) -> None:
+def _check_values(path: str, rows: np.ndarray, first: int, config: BalanceConfig) -> None:
     probabilities = soft_labels.split(rows)[1] if rows.dtype == np.uint8 else rows
     good = (probabilities >= 0) & (probabilities < np.inf)
     if not good.all():
         row, column = np.argwhere(~good)[0]
         label = soft_labels.split(rows)[0][row, column] if rows.dtype == np.uint8 else column
         raise UserError(
-            f"{path}: record {first + row}: got the probability {probabilities[row, column]} for class {label}, "
+            f"{path}: record {first + row}: got the probability {probabilities[row, column]} for class {config.name_of(label)}, "
             "expected finite values >= 0; look for NaN in the teacher and run predict again"
         )
 

@@ -42,6 +42,7 @@ def test_every_name_shape_and_count_is_the_release_s(name: str, reference: dict[
     pixels, dropout, trainable, everything = TABLE[name]
     assert (VARIANTS[name].pixels, VARIANTS[name].dropout_rate) == (pixels, dropout)
     assert (reference[name]["params"], reference[name]["total_with_bn_stats"]) == (trainable, everything)
+    assert ModelConfig(name, 1000).num_values == everything
     result = compare_variables({name: reference[name]})
     assert result["ok"], result
 

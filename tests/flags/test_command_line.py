@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from absl import flags as absl_flags
 
 from flags import command_line
 from runtime.errors import UserError
@@ -48,7 +49,7 @@ def test_a_flag_file_names_another(write):
     assert (values.seed, values.train_steps) == (1, 2)
 
 
-@pytest.mark.parametrize("value", ["a b", "it's", "été", "a#b", "x=y", "a\u2028b", '"quoted"', "gs://b/c//d"])
+@pytest.mark.parametrize("value", ["a b", "it's", "été", "a#b", "x=y", "a\u2028b", '"half', "gs://b/c//d"])
 def test_a_value_is_taken_as_it_stands(write, value):
     write("a.flags", f"--model_dir={value}")
     assert parsed("--flagfile=a.flags").model_dir == value
@@ -90,8 +91,7 @@ def test_of_the_rounds_of_two_places_the_later_ones_count(write):
         (["--flagfile=none"], "--flagfile: there is no flag file none; check the path"),
         (["--flagfile=a.flags"], "a.flags, line 2: there is no flag file none; check the path"),
         (["--flagfile=b.flags"], "c.flags, line 1: got --flagfile=b.flags, which leads back to that file; leave it out"),
-        (["--flagfile=d.flags"], "--flagfile: d.flags is no flag file ('utf-8' codec can't decode byte 0xff in position 0: "
-         "invalid start byte); write it again, as UTF-8 text"),
+        (["--flagfile=d.flags"], "d.flags, line 1: the byte 0xff after '' is no UTF-8; save the file as UTF-8"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_flag_file(write, tmp_path, arguments, message):
@@ -102,6 +102,22 @@ def test_what_is_wrong_with_a_flag_file(write, tmp_path, arguments, message):
     with pytest.raises(UserError) as caught:
         command_line.expanded(arguments)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--train_steps=0  # none", "flag --train_steps=0: expected an integer of at least 1; --help lists the flags"),
+        ("--seeds=1", "Unknown command line flag 'seeds'. Did you mean: seed ?; --help lists the flags"),
+        ("\u2013seed=1", "got '\u2013seed=1', expected a flag, as --name=value"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_said_with_its_place(write, capsys, monkeypatch, line, said):
+    write("a.flags", "--seed=1", line)
+    monkeypatch.setattr(absl_flags, "FLAGS", command_line.define(absl_flags.FlagValues()))
+    with pytest.raises(SystemExit):
+        command_line.parse(["main.py", "--flagfile=a.flags", "--seed=2"])
+    assert capsys.readouterr().err == f"error: a.flags, line 2: {said}\n"
 
 
 def test_what_a_flag_file_says_and_where(write):

@@ -7,11 +7,16 @@ tests/golden/manifests/ holds what this project wrote before evaluation had a co
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
+import tempfile
+from pathlib import Path
 from typing import Optional
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from checkpoints import writing
 from data.tasks import TASK_FILE, TASKS
@@ -79,7 +84,7 @@ def test_nothing_is_done_again(tmp_path, name, more):
 @pytest.mark.parametrize(
     ("flag", "more", "message"),
     [
-        ("--train_steps=5", (), "teacher done with optimizer.train_steps=4, these flags give 5"),
+        ("--train_steps=3", (), "teacher done with optimizer.train_steps=4, these flags give 3"),
         ("--eval_split=train", (), "teacher done with evaluation.num_images=50, these flags give None"),
         ("--save_checkpoints_steps=3", (), "teacher done with save_checkpoints_steps=2, these flags give 3"),
         ("--num_test_images=49", (), "prepare done with num_test_images=50, these flags give 49"),
@@ -108,6 +113,122 @@ def test_what_a_run_leaves_today_is_known_by_the_same_settings(tmp_path):
     for stage in stages:
         again.check(stage)
         assert again.is_done(stage)
+
+
+def test_more_steps_train_what_nothing_was_made_with_yet(tmp_path):
+    work_dir = left_by("trained.json", tmp_path)
+    planned, manifest = stages_of(work_dir, "--train_steps=6"), Manifest(work_dir)
+    for stage in planned:
+        manifest.check(stage)
+    assert rounds.stages_to_do(planned, manifest) == {"round1/student"}
+    teacher, student = (stage for stage in planned if stage.name in ("teacher", "round1/student"))
+    assert manifest.is_longer(teacher)  # but the labels are its own
+    manifest.mark_begun(student)
+    manifest.mark_done(student)
+    again = Manifest(work_dir)
+    assert rounds.stages_to_do(planned, again) == set()
+    with pytest.raises(UserError, match=r"student done with optimizer.train_steps=6, these flags give 5"):
+        for stage in stages_of(work_dir, "--train_steps=5"):
+            again.check(stage)
+
+
+@pytest.mark.parametrize("steps", [4, 6])
+def test_the_end_of_a_schedule_stays_where_it_was(tmp_path, steps):
+    given = ("--train_last_step_num=2", f"--train_steps={steps}")
+    manifest = Manifest(str(tmp_path))
+    for stage in stages_of(tmp_path, "--train_last_step_num=2"):
+        manifest.mark_begun(stage)
+        manifest.mark_done(stage)
+    if steps == 4:
+        assert rounds.stages_to_do(stages_of(tmp_path, *given), manifest) >= {"teacher"}  # nothing is there
+        return
+    with pytest.raises(UserError, match=r"teacher done with optimizer.train_steps=4, these flags give 6"):
+        for stage in stages_of(tmp_path, *given):
+            manifest.check(stage)
+
+
+def write_shards(folder, content=b"one"):
+    for path in ("labeled/train-00000-of-00001", "labeled/test-00000-of-00001", "unlabeled/train-00000-of-00001"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(path.encode() + content)
+    (folder / TASK_FILE).write_text(json.dumps(TASKS["digits"].to_json()))
+
+
+def begin_all(work_dir, data):
+    config = iterate_config(parsed(*GIVEN, f"--work_dir={work_dir}", f"--data_dir={data}"))
+    manifest = Manifest(config.work_dir)
+    for stage in rounds.stages(config):
+        manifest.mark_begun(stage)
+        manifest.mark_done(stage)
+
+
+def check_all(work_dir, data):
+    config = iterate_config(parsed(*GIVEN, f"--work_dir={work_dir}", f"--data_dir={data}"))
+    manifest = Manifest(config.work_dir)
+    for stage in rounds.stages(config):
+        manifest.check(stage)
+
+
+# What a shell, a script or a person makes of the same two folders, from the folder that holds them.
+SPELLINGS = (
+    "{home}/{name}",
+    "{name}",
+    "./{name}",
+    "{name}/",
+    "{name}//",
+    "~/{name}",
+    "link/{name}",
+    "x/../{name}",
+    "{name}/.",
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=st.tuples(*[st.sampled_from(SPELLINGS)] * 2), after=st.tuples(*[st.sampled_from(SPELLINGS)] * 2))
+def test_a_folder_is_the_same_however_it_is_spelled(tmp_path, before, after):
+    home = tempfile.mkdtemp(dir=tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", home)
+        patch.chdir(home)
+        os.symlink(home, "link")
+        os.mkdir("x")
+        write_shards(Path(home, "my data"))
+        first, then = (
+            [spelling.format(home=home, name=name) for spelling, name in zip(spellings, ("my run", "my data"))]
+            for spellings in (before, after)
+        )
+        begin_all(*first)
+        check_all(*then)
+        with pytest.raises(UserError, match=r"teacher done with data\.label_data_dir="):
+            check_all(then[0], "other")
+
+
+@pytest.mark.parametrize("content", [b"one", b"two"])
+def test_moved_data_are_known_by_what_they_are(tmp_path, content):
+    write_shards(tmp_path / "before" / "data")
+    begin_all(tmp_path / "before" / "run", tmp_path / "before" / "data")
+    os.rename(tmp_path / "before", tmp_path / "after")
+    write_shards(tmp_path / "after" / "data", content)
+    if content == b"one":
+        check_all(tmp_path / "after" / "run", tmp_path / "after" / "data")
+        return
+    with pytest.raises(UserError, match=r"teacher done with data\.label_data_dir="):
+        check_all(tmp_path / "after" / "run", tmp_path / "after" / "data")
+
+
+def test_data_that_were_repaired_in_their_place_are_the_same(tmp_path):
+    write_shards(tmp_path / "data")
+    begin_all(tmp_path / "run", tmp_path / "data")
+    write_shards(tmp_path / "data", b"repaired")
+    check_all(tmp_path / "run", tmp_path / "data")
+
+
+def test_another_eval_batch_size_is_no_other_run(tmp_path):
+    work_dir = left_by("trained.json", tmp_path)
+    planned, manifest = stages_of(work_dir, "--eval_batch_size=7"), Manifest(work_dir)
+    for stage in planned:
+        manifest.check(stage)
+    assert rounds.stages_to_do(planned, manifest) == set()
 
 
 @dataclasses.dataclass(frozen=True)

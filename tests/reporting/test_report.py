@@ -83,6 +83,26 @@ def test_every_picture_is_in_the_text_and_opens(written):
             assert np.asarray(image.convert("L")).std() > 10
 
 
+@pytest.mark.parametrize("failing", ["accuracy", "training", "confidence", "classes", "mosaic"])
+def test_a_plot_that_fails_does_not_cost_the_report(written, tmp_path, failing, monkeypatch, capsys):
+    def fail(*arguments):
+        raise RuntimeError("no such font\nand more")
+
+    folder = copy_of(written, tmp_path)
+    shutil.rmtree(folder / "report")
+    monkeypatch.setattr(plots, failing, fail)
+    write_report(folder, 2, NAMES)
+    text = (folder / "report/report.md").read_text()
+    pictures = {path.name for path in (folder / "report").glob("*.png")}
+    assert set(re.findall(r"\]\(([^)]+\.png)\)", text)) == pictures
+    assert not [name for name in pictures if failing in name]
+    assert (folder / "report/results.json").exists()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines
+    for line in lines:
+        assert line.endswith(".png could not be drawn (RuntimeError: no such font); the report goes without it")
+
+
 def test_the_text_states_the_result(written):
     text = (written[0] / "report/report.md").read_text()
     assert text.startswith("# Noisy Student on digits\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -22,7 +23,6 @@ from data.tasks import load_task
 from efficientnet.variants import ModelConfig
 from evaluation.config import EvaluateConfig
 from evaluation.run import evaluate
-from runtime import signals
 from runtime.config import DeviceConfig
 from runtime.errors import UserError
 from training import trainer
@@ -135,19 +135,20 @@ def test_a_run_that_stopped_continues_bit_for_bit(config, finished, monkeypatch)
             assert one.read() == two.read()
 
 
-def test_sigterm_saves_mid_segment_and_the_run_continues_bit_for_bit(config, finished, monkeypatch, capsys):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_mid_segment_and_the_run_continues_bit_for_bit(config, finished, number, monkeypatch, capsys):
     boundary = trainer.Trainer._boundary
 
     def terminate(self, last, log):
         boundary(self, last, log)
         if self.step == 4:
-            os.kill(os.getpid(), signals.EXIT_CODE - 128)
+            os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
         patch.setattr(trainer.Trainer, "_boundary", terminate)
         trainer.train(config)
-    assert stop.value.code == 143
-    assert "SIGTERM at step 4, saved" in capsys.readouterr().out
+    assert stop.value.code == 128 + number
+    assert f"{number.name} at step 4, saved" in capsys.readouterr().out
     assert writing.list_own(config.model_dir)[-1] == 4
     trainer.train(config)
     assert_same_tensors(config.model_dir, finished.model_dir)
@@ -169,6 +170,16 @@ def test_a_loss_that_is_not_a_number_stops_and_saves_nothing(config):
     ):
         trainer.train(dataclasses.replace(config, optimizer=optimizer, save_checkpoints_steps=100))
     assert writing.latest(config.model_dir) is None
+
+
+def test_black_pictures_are_named_where_they_are_to_blame(config, tmp_path):
+    write_labeled(str(tmp_path / "black"), list(range(1, 11)) * 2)
+    black = with_data(config, str(tmp_path / "black"))
+    optimizer = dataclasses.replace(config.optimizer, base_learning_rate=1e30)
+    with pytest.raises(
+        UserError, match=r"nothing of it was saved .*: 20 of 20 pictures looked at have one colour alone"
+    ):
+        trainer.train(dataclasses.replace(black, optimizer=optimizer, save_checkpoints_steps=100))
 
 
 def write_labeled(folder, labels, name="train-00000-of-00001"):

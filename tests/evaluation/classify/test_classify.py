@@ -21,6 +21,7 @@ from evaluation.classify.table import Answer, table
 from evaluation.config import ClassifyConfig
 from runtime.config import DeviceConfig
 from runtime.errors import UserError
+from runtime.text import width
 
 SIZE = 32
 MODEL = ModelConfig("efficientnet-b0", num_classes=6, width_coefficient=0.1, depth_coefficient=0.1)
@@ -177,6 +178,13 @@ def test_the_table_is_aligned_and_cut():
     assert lines[53] == "  bad0.jpg: an empty file"
     assert lines[-1] == "  ... and 2 more"
     assert table(answers[:1], ("a", "b")).splitlines()[0].split() == ["image", "class", "%", "class", "%"]
+
+
+def test_names_of_any_script_are_aligned():
+    answers = [Answer(name, ((label, 0.5), (1 - label, 0.25))) for label, name in enumerate(("a.jpg", "카메라.jpg"))]
+    lines = table(answers, ("猫", "cat")).splitlines()
+    assert len({width(line) for line in lines}) == 1
+    assert [line.endswith(" 25.00") for line in lines] == [False, True, True]
 
 
 def test_imagenet_s_classes_have_keras_s_names(trained, monkeypatch):

@@ -473,7 +473,9 @@ def test_other_settings_do_not_touch_a_folder(tmp_path):
 def test_settings_that_left_nothing_do_not_bar_the_right_ones(tmp_path):
     write_inputs(tmp_path, random_shards())
     config = config_for(tmp_path)
-    with pytest.raises(UserError, match=r"--min_threshold: no prediction has a confidence in 1\.5\.\.2\.0"):
+    with pytest.raises(
+        UserError, match=r"--min_threshold: no prediction has a confidence in 1\.5\.\.2\.0; the 96 there are"
+    ):
         balance(dataclasses.replace(config, min_threshold=1.5))
     assert not list(tmp_path.glob("out/data/train-*"))
     stats = balance(config)
@@ -579,11 +581,29 @@ def test_classes_without_a_candidate_are_named(tmp_path, capsys):
     balance(config_for(tmp_path))
     said = "balance: 10 records of 10 images; 2 of 3 classes have no candidate and so no record: 1, 2\n"
     assert said in capsys.readouterr().out
+    balance(config_for(tmp_path, output_dir=f"{tmp_path}/named", label_names=("cat", "猫", "$1_$2")))
+    assert "no candidate and so no record: 猫, $1_$2\n" in capsys.readouterr().out
     every = np.eye(3, dtype=np.float32)
     other = tmp_path / "other"
     write_inputs(other, [every] * 3)
     balance(config_for(other, num_image=3))
     assert "balance: 9 records of 9 images\n" in capsys.readouterr().out
+
+
+def test_where_there_is_no_picture_the_threshold_is_not_to_blame(tmp_path):
+    write_inputs(tmp_path, [np.zeros((0, 3), np.float32)] * 3)
+    with pytest.raises(UserError, match=r"--input_dir: .*/images holds no picture that a label was predicted for"):
+        balance(config_for(tmp_path))
+    left_out = tmp_path / "left out"
+    write_inputs(left_out, [np.zeros((2, 3), np.float32)] * 3)
+    with pytest.raises(UserError, match=r"--input_dir: .*/images holds no picture that a label was predicted for"):
+        balance(config_for(left_out))
+
+
+def test_where_all_are_too_sure_the_limit_above_is_to_blame(tmp_path):
+    write_inputs(tmp_path, [np.tile(float32([0.9, 0.1, 0.0]), (4, 1))] * 3)
+    with pytest.raises(UserError, match=r"--max_prob: .*; the 12 there are lie in 0\.90\.\.0\.95; raise --max_prob"):
+        balance(config_for(tmp_path, max_prob=0.5))
 
 
 @pytest.mark.parametrize("whole", [0, 3, 5])
@@ -607,7 +627,7 @@ def test_images_that_are_cut_short_where_prediction_left_off_are_balanced_up_to_
         ({"num_shards": 4}, r"--input_dir: no file matches .*/train-\?{5}-of-00004"),
         (
             {"min_threshold": 1.5},
-            r"--min_threshold: no prediction has a confidence in 1\.5\.\.2\.0; lower --min_threshold",
+            r"--min_threshold: no prediction has a confidence in 1\.5\.\.2\.0; .* lie in 0\.10\.\.0\.90; lower --min_threshold",
         ),
     ],
 )
