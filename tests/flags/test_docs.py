@@ -1,4 +1,4 @@
-"""The commands of docs/own_pictures.md, docs/adding_a_task.md and docs/experiments.md are ones that these flags take, in the order given there."""
+"""The commands of these documents are ones that these flags take, in the order given there."""
 
 from __future__ import annotations
 
@@ -41,10 +41,8 @@ def test_every_command_builds_its_config(tmp_path, monkeypatch):
         modes.append(values.mode)
         if values.mode == "prepare":
             prepare(config)
-    one_command, by_stage = (
-        ["iterate", "classify"],
-        ["iterate", "prepare", "train_and_eval", "predict", "balance", "train_and_eval", "classify"],
-    )
+    one_command = ["iterate", "classify"]
+    by_stage = ["iterate", "prepare", "train_and_eval", "predict", "balance", "train_and_eval", "classify"]
     assert modes == one_command + by_stage
 
 

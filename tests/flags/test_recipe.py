@@ -40,6 +40,9 @@ TABLE = [
     ({"labeled": 100, "unlabeled": 250}, {}, {"unlabel_ratio": 2.5}),
     ({"classes": 100, "labeled": 400}, {"min_threshold": 0.03, "num_image": 13}, {}),
     ({"effort": 2.0}, {"train_steps": 1600}, {"train_steps": 1200}),
+    ({"memory": 2 << 30}, {"eval_batch_size": 25}, {}),
+    ({"memory": 8 << 30}, {"eval_batch_size": 100}, {}),
+    ({"unlabeled": 4000}, {"num_image": 400}, {"train_steps": 1200}),
     ({"device": "tpu"}, {}, {}),
 ]
 # fmt: on
@@ -72,6 +75,34 @@ def test_what_is_given_is_not_chosen_and_counts_for_what_follows_from_it():
     assert not {"train_steps", "train_batch_size", "model_name", "width_coefficient"} & set(run)
     assert not {"train_steps", "train_batch_size", "model_name"} & set(student)
     assert run["steps_per_eval"] == 23
+
+
+@pytest.mark.parametrize("start", ["init_model", "pretrained"])
+def test_trained_weights_are_finetuned_as_they_were_trained(start):
+    given = {**ITERATE, start: "something", "model_name": "efficientnet-b2"}
+    made = recipes.recipe(DIGITS, given)
+    run = chosen(made.run)
+    assert (run["input_image_size"], run["small_image_model"]) == (260, False)
+    assert "width_coefficient" not in run
+    fresh = chosen(recipes.recipe(DIGITS, ITERATE).run)
+    assert run["train_steps"] < fresh["train_steps"]
+    assert run["base_learning_rate"] < fresh["base_learning_rate"]
+    without_name = chosen(recipes.recipe(DIGITS, {**ITERATE, start: "something"}).run)
+    assert (without_name["model_name"], without_name["input_image_size"]) == ("efficientnet-b0", 224)
+    assert "width_coefficient" not in without_name
+
+
+def test_the_students_of_a_ready_teacher_are_like_it():
+    ready = {
+        "model_name": "efficientnet-b1",
+        "width_coefficient": None,
+        "input_image_size": 100,
+        "small_image_model": False,
+    }
+    made = recipes.recipe(DIGITS, ITERATE, ready=ready)
+    assert ready.items() <= chosen(made.run).items()
+    for choices in made.rounds:
+        assert not {"model_name", "width_coefficient"} & set(chosen(choices))
 
 
 @st.composite
