@@ -195,17 +195,17 @@ TINY = ("--width_coefficient=0.1", "--depth_coefficient=0.1", "--input_image_siz
 
 
 def test_a_recipe_for_a_time(capsys):
-    config = iterate(*OWN, *TINY, "--minutes=1.5")
-    assert "measuring some steps, to see what fits into 1.5 minutes" in capsys.readouterr().out
+    config = iterate(*OWN, *TINY, "--minutes=600")
+    assert "measuring some steps, to see what fits into 600 minutes" in capsys.readouterr().out
     with open("run/recipe/facts.json") as file:
         noted = json.load(file)
     measured = noted["measured"]
-    assert measured["minutes"] == 1.5
+    assert measured["minutes"] == 600
     assert measured["second"] > 1e6
     assert noted["facts"]["effort"] == measured["effort"] != 1
     assert config.teacher.optimizer.train_steps == pytest.approx(800 * measured["effort"], abs=1)
     # It is kept: the machine is not measured again.
-    assert iterate(*OWN, *TINY, "--minutes=1.5") == config
+    assert iterate(*OWN, *TINY, "--minutes=600") == config
     assert iterate("--flagfile=run/recipe/run.flags") == config
     assert "measuring" not in capsys.readouterr().out
 
