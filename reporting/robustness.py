@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from reporting import robustness_plots as plots
 from runtime.files import whole_file, write_text
+from runtime.text import padded, width
 
 PAGE_FILE = "robustness.md"
 
@@ -38,9 +39,9 @@ def table(results: dict[str, Any]) -> str:
     for section in results["sections"]:
         for measure in section["measures"]:
             rows.append([f"{section['title']}: {measure['title']}", *_cells(measure), f"{measure['num_pictures']:,}"])
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    widths = [max(map(width, column)) for column in zip(*rows)]
+    lines = ["  ".join(map(padded, row, widths)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * columns for columns in widths))
     warnings = [warning for section in results["sections"] for warning in section.get("warnings", ())]
     return "\n".join(
         [*lines, f"([ ]: {100 * results['level']:.0f} % intervals)", *(f"warning: {one}" for one in warnings)]

@@ -13,11 +13,10 @@ from evaluation.robustness.alexnet import SEVERITIES
 from evaluation.robustness.config import LEVELS, OWN, AttackConfig, RobustnessConfig
 from evaluation.robustness.corruptions import CORRUPTIONS
 from evaluation.robustness.networks import AnsweringNetwork
-from evaluation.robustness.own_pictures import Labeled, corrupted, frame_counts, perturbed
+from evaluation.robustness.own_pictures import CLEAN, Labeled, corrupted, frame_counts, perturbed, with_variants
 from evaluation.robustness.perturbations import PERTURBATIONS
 from evaluation.robustness.scores import compares_with_first, flips, top5_distances
 from evaluation.robustness.split import TestSplit
-from runtime.workers import Workers
 
 Answers = Mapping[str, np.ndarray]  # by name, a row for each picture that was shown
 # What moves a picture shows what lies outside its middle, so it takes a larger one (as ImageNet-P: 256 for 224).
@@ -93,8 +92,8 @@ class _GeneratedCorruptions(_OwnPart):
 
     def shown(self, positions: Sequence[int], size: int) -> Iterator[Labeled]:
         pictures = self._split.pictures(positions, self._config.image_size, self._small)
-        with Workers(functools.partial(corrupted, seed=self._config.seed), self._config.num_processes) as workers:
-            yield from workers.map(pictures)
+        make = functools.partial(corrupted, seed=self._config.seed)
+        return with_variants(pictures, (CLEAN, *CORRUPTIONS), make, self._config.num_processes)
 
     def kept(self, answers: Answers, label: int) -> dict[str, np.ndarray]:
         right = answers["logits"].argmax(axis=1) == label
@@ -112,8 +111,7 @@ class _GeneratedPerturbations(_OwnPart):
         side = self._config.image_size
         pictures = self._split.pictures(positions, side if self._small else round(side * WIDER), self._small)
         make = functools.partial(perturbed, seed=self._config.seed, size=side)
-        with Workers(make, self._config.num_processes) as workers:
-            yield from workers.map(pictures)
+        return with_variants(pictures, tuple(PERTURBATIONS), make, self._config.num_processes)
 
     def kept(self, answers: Answers, label: int) -> dict[str, np.ndarray]:
         ends = np.cumsum(list(self._frames.values()))[:-1]

@@ -91,7 +91,7 @@ def test_a_folder_that_cannot_be_written_to(config, monkeypatch):
         check(config)
 
 
-@pytest.mark.parametrize("free", [10**5, 4 * 10**6, 10**12])
+@pytest.mark.parametrize("free", [10**5, 4 * 10**7, 10**12])
 def test_room_on_the_disk(config, free, monkeypatch, capsys):
     write_unlabeled(config, [PICTURE] * 3, [PICTURE] * 3)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(free, 0, free))
