@@ -212,7 +212,9 @@ def test_a_recipe_for_a_time(capsys):
 
 def test_a_time_that_is_too_short_or_has_no_recipe(monkeypatch):
     monkeypatch.setattr(speed, "measure", lambda config, fast: (1e12, 10.0))
-    with pytest.raises(UserError, match=r"--minutes: got 0.01, but to begin [23] trainings alone takes 0.[35] minutes here; give more"):
+    with pytest.raises(
+        UserError, match=r"--minutes: got 0.01, but to begin . trainings alone takes 0.[35] minutes here"
+    ):
         iterate(*OWN, *TINY, "--minutes=0.01")
     with pytest.raises(UserError, match=r"--minutes: only the recipe for one's own pictures"):
         iterate("--mode=iterate", "--task_name=digits", "--work_dir=run", "--rounds=efficientnet-b0:1", "--minutes=3")
