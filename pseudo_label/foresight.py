@@ -29,7 +29,7 @@ TOLD = 1 / 4  # of the free space: what takes more is said
 class Images(NamedTuple):
     """The unlabeled pictures: how many, and their bytes."""
 
-    count: int
+    number: int
     size: int
 
 
@@ -163,7 +163,7 @@ def room(config: IterateConfig, to_do: Collection[str], images: Optional[Images]
         trainings.append((f"round{number}/student", this.student))
         trainings += [] if this.finetune is None else [(f"round{number}/finetune", this.finetune)]
         if images and f"round{number}/predict" in to_do:
-            predictions += images.count * _label_size(this.predict, this.balance)
+            predictions += images.number * _label_size(this.predict, this.balance)
         if images and f"round{number}/balance" in to_do:
             least, most = _balanced(this.balance, images, _label_size(this.predict, this.balance))
             balanced_least, balanced_most = balanced_least + least, balanced_most + most
@@ -187,11 +187,11 @@ def _label_size(predict: PredictConfig, balance: BalanceConfig) -> int:
 
 def _balanced(balance: BalanceConfig, images: Images, label: int) -> tuple[int, int]:
     """Bytes of the balanced records: nothing is sure, and at most each class is full of the average picture."""
-    if balance.only_get_stats or not images.count:
+    if balance.only_get_stats or not images.number:
         return 0, 0
     full = balance.num_image * balance.num_classes
-    records = images.count if balance.use_all else full if balance.upsample else min(full, images.count)
-    return 0, int(records * (images.size / images.count + label))
+    records = images.number if balance.use_all else full if balance.upsample else min(full, images.number)
+    return 0, int(records * (images.size / images.number + label))
 
 
 def in_words(least: int, most: int) -> str:
