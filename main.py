@@ -14,7 +14,7 @@ from absl import app
 from absl import flags as absl_flags
 
 from flags import build, command_line, notices, remote, rounds
-from flags.build import fast
+from flags.build import fast, studies
 from runtime import errors, signals, startup
 from runtime.errors import UserError
 
@@ -32,7 +32,7 @@ MODES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "robustness": (lambda flags: build.robustness_config(flags, _command()), "evaluation.robustness.run", "run"),
     "convert": (build.convert_config, "checkpoints.convert", "convert"),
     "export": (build.export_config, "checkpoints.export", "export"),
-    "study": (lambda flags: flags, "studies.run", "run"),
+    "study": (studies.study_config, "studies.run", "run"),
 }
 
 

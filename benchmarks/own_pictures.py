@@ -3,7 +3,7 @@ docs/own_pictures.md. A run that is there already is not run again.
 
   digits    scikit-learn's handwritten digits as PNGs of 8 pixels: 4 labeled of each class, 500 to test
   shapes    drawn here, 96 pixels, in colour: eight shapes of any size, place, angle and colour on grounds of any pattern;
-            8 labeled of each class, 1,200 unlabeled, 400 to test
+            20 labeled of each class, 1,200 unlabeled, 400 to test
   FOLDER    pictures/labeled, unlabeled and test of yours; {seed} in its name stands for the seed
 
 Beside it stands a support-vector machine on gradient histograms of the same labeled pictures.
@@ -46,7 +46,7 @@ def make_digits(folder: str, seed: int) -> None:
 def make_shapes(folder: str, seed: int) -> None:
     """Draws the shapes."""
     random = np.random.default_rng(seed)
-    for part, number in (("labeled", 8), ("test", 50), ("unlabeled", 150)):
+    for part, number in (("labeled", 20), ("test", 50), ("unlabeled", 150)):
         for name in SHAPES:
             for index in range(number):
                 inside = part if part == "unlabeled" else f"{part}/{name}"
@@ -154,9 +154,8 @@ def main() -> int:
             source = os.path.join(arguments.dir, f"{name}{seed}", "pictures")
             if not os.path.isdir(source):
                 MADE[name](source, seed)
-        work_dir = os.path.join(
-            arguments.dir, f"{os.path.basename(os.path.normpath(source)) if name not in MADE else name}{seed}", "run"
-        )
+        title = name if name in MADE else os.path.basename(os.path.normpath(name)).replace("{seed}", "")
+        work_dir = os.path.join(arguments.dir, f"{title}{seed}", "run")
         command = [sys.executable, "main.py", "--mode=iterate", "--task_name=folder", f"--source_dir={source}"]
         began = time.monotonic()
         subprocess.run([*command, f"--work_dir={work_dir}", f"--seed={seed}", *more], check=True)

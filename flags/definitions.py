@@ -564,7 +564,7 @@ ROBUST = (
         ROBUSTNESS | ITERATE | RUN,
         "fgsm, pgd: by how many of 255 levels a pixel may change, separated by commas. [ours]",
     ),
-    whole("pgd_steps", 10, ROBUSTNESS | ITERATE | RUN, "Steps of PGD. [ours]"),
+    whole("pgd_steps", 10, ROBUSTNESS | ITERATE | RUN, "How many steps PGD takes. [ours]"),
     number(
         "pgd_step_size",
         None,

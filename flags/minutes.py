@@ -36,7 +36,7 @@ class Budget(NamedTuple):
     effort: float
 
 
-def budget(values: FlagValues, facts: Facts, given: Flags, rounds: Sequence[Flags]) -> Budget:
+def budget(values: FlagValues, facts: Facts, given: Flags, rounds: Sequence[Flags], ready: Flags) -> Budget:
     """Measures this machine and fits the recipe into --minutes.
 
     Raises:
@@ -45,10 +45,10 @@ def budget(values: FlagValues, facts: Facts, given: Flags, rounds: Sequence[Flag
     from training import speed
 
     print(f"measuring some steps, to see what fits into {values.minutes:g} minutes", flush=True)
-    second, begin = speed.measure(_configs(values, recipes.recipe(facts, given, rounds), rounds)[0], fast.find())
+    second, begin = speed.measure(_configs(values, recipes.recipe(facts, given, rounds, ready), rounds)[0], fast.find())
     seconds, effort = SPARE * 60 * values.minutes, 1.0
     for _ in range(8):  # fewer steps may mean fewer students
-        made = recipes.recipe(dataclasses.replace(facts, effort=effort), given, rounds)
+        made = recipes.recipe(dataclasses.replace(facts, effort=effort), given, rounds, ready)
         configs = _configs(values, made, rounds)
         work = sum(speed.work_of(config, facts.test) for config in configs) / second
         effort = min(max(effort * max(seconds - begin * len(configs), 0.0) / work, LEAST), MOST)

@@ -19,7 +19,7 @@ from typing import Any, Optional
 
 from absl.flags import FlagValues
 
-from checkpoints.description import MODEL_FILE
+from checkpoints.description import MODEL_FILE, Description
 from data.tasks import TASKS
 from flags import command_line, flag_text, students
 from flags import recipe as recipes
@@ -74,11 +74,12 @@ def with_recipe(values: FlagValues, folder: str, typed: Optional[FlagValues] = N
     given = {name: values[name].value for name in SCOPES if values[name].present}
     entries = students.entries(values.rounds) if iterating else []
     said = [each.said for each in students.read_rounds(values)] if entries else []
+    ready = _ready_teacher(values)
     measured = {}
     if values.minutes and not _is_there(folder):
-        budget = importlib.import_module("flags.minutes").budget(values, facts, given, said)
+        budget = importlib.import_module("flags.minutes").budget(values, facts, given, said, ready)
         facts, measured = dataclasses.replace(facts, effort=budget.effort), budget._asdict()
-    made = recipes.recipe(facts, given, said)
+    made = recipes.recipe(facts, given, said, ready)
     chosen: Changes = {choice.flag: choice.value for choice in made.run}
     path = os.path.join(recipe_dir(folder), RUN_FILE)
     if _is_there(folder):
@@ -110,6 +111,22 @@ def facts_of(values: FlagValues) -> Facts:
     found = importlib.import_module("data.facts").picture_facts(task_of(values), labeled, plain)
     device = importlib.import_module("runtime.devices").kind(values.tpu or "")
     return Facts(**dataclasses.asdict(found), device=device, memory=machine.memory())
+
+
+def _ready_teacher(values: FlagValues) -> Changes:
+    """The flags of the network that --teacher_model_path of `iterate` describes; none if it does not."""
+    path = values.teacher_model_path if values.mode == "iterate" else None
+    described = Description.beside(path) if path else None
+    if described is None:
+        return {}
+    model = described.model
+    return {
+        "model_name": model.name,
+        "width_coefficient": model.width_coefficient,
+        "depth_coefficient": model.depth_coefficient,
+        "small_image_model": model.small_image_model,
+        "input_image_size": described.image_size,
+    }
 
 
 def may_apply(values: FlagValues) -> bool:

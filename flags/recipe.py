@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from efficientnet.variants import VARIANTS, ModelConfig
@@ -17,6 +18,7 @@ Flags = Mapping[str, Any]  # {flag: value}
 
 SMALL = 64  # pixels; pictures up to here enter as a whole and keep their resolution longer
 SMALLEST_SIDE = 24  # of the network's input
+FINETUNING = (0.01, 0.001)  # the rates, at batch 256, of a network that begins with trained weights
 GIB = 1 << 30
 
 
@@ -88,23 +90,26 @@ class _Chosen:
 # --- the whole ------------------------------------------------------------------------------------------------------
 
 
-def recipe(facts: Facts, given: Flags, rounds: Sequence[Flags] = ()) -> Recipe:
+def recipe(facts: Facts, given: Flags, rounds: Sequence[Flags] = (), ready: Flags = MappingProxyType({})) -> Recipe:
     """For `--mode=iterate`; for `train` and `train_and_eval` that of the one network.
 
     Args:
       facts: about pictures and machine.
       given: the flags of the command line.
       rounds: what is given of each student (its network, ratio and more); as many students as the recipe wants if empty.
+      ready: what network a ready-made teacher is, and how pictures enter it; its students are like it.
     """
     if given.get("mode") != "iterate":
         return Recipe(training(facts, given), ())
     run = _Chosen(given)
+    for flag, value in ready.items():
+        run.add(flag, value, "as of the teacher that is there")
     choose_teacher(facts, run)
     choose_labels(facts, run)
     rounds = rounds or [{}] * num_rounds(facts)
     students = []
     for number, said in enumerate(rounds, start=1):
-        student = _Chosen({**given, **said})
+        student = _Chosen({**given, **ready, **said})
         choose_student(facts, student, number, network_of(run.values))
         students.append(tuple(choice for choice in student.made if run.values.get(choice.flag) != choice.value))
     return Recipe(tuple(run.made), tuple(students))
@@ -125,19 +130,29 @@ def training(facts: Facts, given: Flags) -> tuple[Choice, ...]:
 
 def choose_teacher(facts: Facts, chosen: _Chosen) -> None:
     """The first network, and what holds for the whole run."""
+    trained = is_trained(chosen.values)
     choose_input(facts, chosen)
     choose_network(facts, chosen, number=0)
     chosen.add("train_batch_size", batch_size(facts, 20), "several steps for each pass over few labeled pictures")
-    steps = num_steps(facts, chosen, 800)
+    steps = num_steps(facts, chosen, 300 if trained else 800)
     chosen.add("train_steps", steps, passes(facts, chosen, steps))
-    choose_rate(facts, chosen, 0.05, 0.005)
+    choose_rate(facts, chosen, *(FINETUNING if trained else (0.05, 0.005)))
     choose_noise(chosen, layers=1, magnitude=5)
     chosen.add("moving_average_decay", 0.98, "averages over some 50 steps, a small share of so short a training")
     choose_logs(facts, chosen)
 
 
+def is_trained(values: Flags) -> bool:
+    """Whether the network begins with weights that have learnt from other pictures."""
+    return bool(values.get("init_model") or values.get("pretrained"))
+
+
 def choose_input(facts: Facts, chosen: _Chosen) -> None:
     """How pictures enter."""
+    if is_trained(chosen.values):
+        size = VARIANTS[chosen.values.get("model_name", "efficientnet-b0")].pixels
+        chosen.add("small_image_model", False, "the strides that the weights were trained with")
+        chosen.add("input_image_size", size, "the variant's own: what its weights were trained at")
     small = facts.side <= SMALL
     chosen.add(
         "small_image_model",
@@ -170,7 +185,9 @@ def choose_network(facts: Facts, chosen: _Chosen, number: int) -> None:
             chosen.add("width_coefficient", None, "the variant's own")
             chosen.add("depth_coefficient", None, "the variant's own")
         return
-    if facts.device == "cpu":
+    if is_trained(chosen.values):
+        chosen.add("model_name", "efficientnet-b0", "the smallest variant, as wide and deep as its weights are")
+    elif facts.device == "cpu":
         width = 0.5 if number == 0 else 0.75
         chosen.add("model_name", "efficientnet-b0", "the smallest variant: few labeled pictures, and a processor alone")
         chosen.add(
@@ -196,9 +213,12 @@ def choose_student(facts: Facts, chosen: _Chosen, number: int, teacher: Flags) -
     ratio = 4.0 if facts.unlabeled >= 4 * facts.labeled else max(1.0, round(facts.unlabeled / max(facts.labeled, 1), 1))
     chosen.add("unlabel_ratio", ratio, "unlabeled pictures for each labeled one in a step")
     chosen.add("train_batch_size", batch_size(facts, 12), f"and {ratio:g} times as many unlabeled ones")
-    steps = num_steps(facts, chosen, 600)
-    chosen.add("train_steps", steps, passes(facts, chosen, steps))
-    choose_rate(facts, chosen, 0.05, 0.005)
+    seen = chosen["unlabel_ratio"] * chosen["train_batch_size"]
+    wanted = min(max(600, round(15 * facts.unlabeled / seen)), 1200 if facts.device == "cpu" else 12_000)
+    finetuned = bool(chosen.values.get("pretrained"))  # which students begin with, too; not with --init_model
+    steps = num_steps(facts, chosen, wanted // 2 if finetuned else wanted)
+    chosen.add("train_steps", steps, f"{steps * seen / facts.unlabeled:.1f} passes over the unlabeled pictures")
+    choose_rate(facts, chosen, *(FINETUNING if finetuned else (0.05, 0.005)))
     chosen.add("randaug_layer", 2, "operations on a picture: more noise than its teacher had, as the paper wants")
 
 
@@ -250,7 +270,12 @@ def choose_noise(chosen: _Chosen, layers: int, magnitude: int) -> None:
 
 def choose_logs(facts: Facts, chosen: _Chosen) -> None:
     """How often something is said and saved."""
-    chosen.add("eval_batch_size", 100, "pictures a step where nothing is learnt")
+    little = 0 < facts.memory < 4 * GIB
+    chosen.add(
+        "eval_batch_size",
+        25 if little else 100,
+        f"pictures a step where nothing is learnt{', few for want of memory' if little else ''}",
+    )
     chosen.add("steps_per_eval", max(1, -(-chosen["train_steps"] // 4)), "four evaluations")
     chosen.add("save_checkpoints_steps", 200, "what a stop costs at most")
     chosen.add("log_step_count_steps", 25, "steps between two lines of the log")

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from reporting import robustness_plots as plots
 from runtime.files import whole_file, write_text
+from runtime.text import padded, width
 
 PAGE_FILE = "robustness.md"
 
@@ -38,9 +39,9 @@ def table(results: dict[str, Any]) -> str:
     for section in results["sections"]:
         for measure in section["measures"]:
             rows.append([f"{section['title']}: {measure['title']}", *_cells(measure), f"{measure['num_pictures']:,}"])
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    widths = [max(map(width, column)) for column in zip(*rows)]
+    lines = ["  ".join(map(padded, row, widths)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * columns for columns in widths))
     warnings = [warning for section in results["sections"] for warning in section.get("warnings", ())]
     return "\n".join(
         [*lines, f"([ ]: {100 * results['level']:.0f} % intervals)", *(f"warning: {one}" for one in warnings)]
@@ -117,7 +118,7 @@ def markdown(results: dict[str, Any], pictures: set[str]) -> str:
 def _opening(results: dict[str, Any]) -> str:
     header = ["network", "architecture", "pixels", "checkpoint"]
     rows = [
-        [network["name"], network["model"], str(network["image_size"]), f"`{network['checkpoint']}`"]
+        [network["name"], network["model"], str(network["image_size"]), network["checkpoint"]]
         for network in results["networks"]
     ]
     lines = ["# Robustness", "", *_table(header, rows)]
@@ -177,8 +178,12 @@ def _section(section: dict[str, Any], results: dict[str, Any], pictures: set[str
             lines += ["", f"![{text}]({name})"]
     if section["details"]:
         names = [network["name"] for network in results["networks"]]
-        header = ["in %", *names, *_difference_heads(results)]
-        rows = [[_linked(measure), *_cells(measure)] for measure in section["details"]]
+        header = [f"[in %](#{section['key']}-each)", *names, *_difference_heads(results)]
+        rows = [[measure["title"], *_cells(measure)] for measure in section["details"]]
+        if "ce" in section["details"][0]:
+            header.append(f"CE: {' / '.join(names)}")
+            for row, measure in zip(rows, section["details"]):
+                row.append(" / ".join("–" if ce is None else f"{ce:.0f}" for ce in measure["ce"]))
         lines += ["", *_table(header, rows)]
     return "\n".join(lines)
 
@@ -186,13 +191,17 @@ def _section(section: dict[str, Any], results: dict[str, Any], pictures: set[str
 def _definitions(results: dict[str, Any]) -> str:
     lines = ["## Definitions", ""]
     for section in results["sections"]:
-        for measure in (*section["measures"], *section["details"]):
-            unit = "In percent. " if measure["unit"] == "%" else ""
-            lines.append(
-                f'- <a id="{measure["key"]}"></a>**{section["title"]}: {measure["title"]}** '
-                f"({measure['num_pictures']:,} pictures). {unit}{measure['definition']}"
-            )
+        for measure in section["measures"]:
+            lines.append(_defined(measure["key"], f"{section['title']}: {measure['title']}", measure))
+        if section["details"]:
+            lines.append(_defined(f"{section['key']}-each", f"{section['title']}: each", section["details"][0]))
     return "\n".join(lines)
+
+
+def _defined(key: str, title: str, measure: dict[str, Any]) -> str:
+    unit = "In percent. " if measure["unit"] == "%" else ""
+    counted = f"{measure['num_pictures']:,} pictures"
+    return f'- <a id="{key}"></a>**{title}** ({counted}). {unit}{measure["definition"]}'
 
 
 def _how(results: dict[str, Any]) -> str:
@@ -211,4 +220,5 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _row(cells: Sequence[str]) -> str:
+    # A checkpoint may be called anything; a bar would open a cell of its own.
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -20,15 +20,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
-from absl.flags import FlagValues
 
 from data.fast import Fast
 from evaluation.run import right_answers
+from flags.build.studies import StudyConfig
 from pseudo_label.manifest import Manifest, Stage
 from runtime import errors
 from runtime.errors import UserError
 from runtime.files import read_text, write_text
 from studies import page, results
+from studies.answer import Answer
 from studies.definition import Study, load, names
 from studies.plan import Run, check_distinct, runs
 from studies.results import Result
@@ -37,7 +38,7 @@ ALL = "all"
 SHARED_FILE = "shared.json"  # in seedN/: {what a stage depends on: where it lies}
 
 
-def run(values: FlagValues, fast: Fast = Fast()) -> dict[str, page.Answer]:
+def run(config: StudyConfig, fast: Fast = Fast()) -> dict[str, Answer]:
     """Runs what has no result yet, then writes every study's page.
 
     Returns:
@@ -46,48 +47,33 @@ def run(values: FlagValues, fast: Fast = Fast()) -> dict[str, page.Answer]:
     Raises:
       UserError: anything wrong with a study, an arm or the flags; before anything is trained.
     """
-    chosen = _chosen(values)
-    seeds = _seeds(values)
-    planned = {study.name: list(runs(study, values, seeds, fast)) for study in chosen}
+    chosen = _chosen(config.studies)
+    planned = {study.name: list(runs(study, config.flags, config.seeds, fast)) for study in chosen}
     for of_study in planned.values():
         check_distinct(of_study)
-    folder = values.results_dir or os.path.join(values.work_dir, "results")
-    to_do = _without_result([each for of_study in planned.values() for each in of_study], folder)
-    print(f"{len(chosen)} studies, {len(to_do)} runs to do of {sum(map(len, planned.values()))}; results: {folder}")
-    if values.parallel > 1 and len({each.seed for each in to_do}) > 1:
-        _in_processes(to_do, values)
+    to_do = _without_result([each for of_study in planned.values() for each in of_study], config.results_dir)
+    print(
+        f"{len(chosen)} studies, {len(to_do)} runs to do of {sum(map(len, planned.values()))}; results: {config.results_dir}"
+    )
+    if config.parallel > 1 and len({each.seed for each in to_do}) > 1:
+        _in_processes(to_do, config)
     else:
-        _one_after_another(to_do, folder)
+        _one_after_another(to_do, config.results_dir)
     answers = {}
     for study in chosen:
-        kept = {(each.arm, each.seed): results.load(folder, each) for each in planned[study.name]}
-        answers[study.name] = page.write(os.path.join(values.work_dir, study.name), study, seeds, kept)
+        kept = {(each.arm, each.seed): results.load(config.results_dir, each) for each in planned[study.name]}
+        answers[study.name] = page.write(os.path.join(config.work_dir, study.name), study, config.seeds, kept)
         print(page.in_words(answers[study.name]))
     return answers
 
 
-def _chosen(values: FlagValues) -> list[Study]:
-    given = values.study or []
-    if not given:
-        raise UserError(f"--study is missing: {', '.join(names())}, {ALL}, or a .toml file of your own")
-    if not values.work_dir:
-        raise UserError("--work_dir is missing: the folder of all runs and of the answer")
+def _chosen(given: Sequence[str]) -> list[Study]:
     found: list[Study] = []
     for name in given:
         found += [load(each) for each in (names() if name == ALL else [name])]
     if len({study.name for study in found}) < len(found):
         raise UserError("--study: one study is given twice; leave one out")
     return found
-
-
-def _seeds(values: FlagValues) -> list[int]:
-    try:
-        seeds = [int(text) for text in values.seeds.split(",")]
-    except ValueError:
-        seeds = []
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise UserError(f"--seeds: got {values.seeds!r}, expected different numbers of at least 0, as 0,1,2")
-    return seeds
 
 
 def _without_result(planned: Sequence[Run], folder: str) -> list[Run]:
@@ -124,15 +110,15 @@ def _time_left(began: float, done: int, total: int) -> str:
     return f" (about {minutes:.0f} min left)"
 
 
-def _in_processes(to_do: Sequence[Run], values: FlagValues) -> None:
+def _in_processes(to_do: Sequence[Run], config: StudyConfig) -> None:
     """Deals the seeds out to processes; each runs its own as if they were all."""
     seeds = sorted({each.seed for each in to_do})
-    shares = [seeds[number :: values.parallel] for number in range(min(values.parallel, len(seeds)))]
-    os.makedirs(os.path.join(values.work_dir, "logs"), exist_ok=True)
+    shares = [seeds[number :: config.parallel] for number in range(min(config.parallel, len(seeds)))]
+    os.makedirs(os.path.join(config.work_dir, "logs"), exist_ok=True)
     processes = []
     for share in shares:
         own = ",".join(map(str, share))
-        log = os.path.join(values.work_dir, "logs", f"seeds-{own.replace(',', '-')}.txt")
+        log = os.path.join(config.work_dir, "logs", f"seeds-{own.replace(',', '-')}.txt")
         command = [sys.executable, *sys.argv, f"--seeds={own}", "--parallel=1"]
         with open(log, "w") as file:
             processes.append((own, log, subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -115,6 +116,14 @@ PARTS = {
     "classify": ("--predict_ckpt_path=c", "--input_files=f"),
     "convert": ("--init_model_path=c", "--model_dir=m"),
     "export": ("--predict_ckpt_path=c", "--output_dir=o"),
+    "robustness": (
+        "--checkpoints=c",
+        "--robustness=fgsm",
+        "--output_dir=o",
+        "--label_data_dir=l",
+        "--model_name=efficientnet-b0",
+    ),
+    "study": ("--study=noise", "--work_dir=w"),
 }
 
 
@@ -169,7 +178,7 @@ def test_the_table_of_modes_names_what_exists():
     for _, module, function in main.MODES.values():
         path = ROOT / (module.replace(".", "/") + ".py")
         path = path if path.exists() else ROOT / module.replace(".", "/") / "__init__.py"
-        assert f"def {function}(config" in path.read_text(), module
+        assert re.search(rf"^def {function}\(\s*config: ", path.read_text(), re.M), module
 
 
 def test_the_report_gets_the_command_line(monkeypatch):

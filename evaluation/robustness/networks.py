@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -70,7 +71,9 @@ class AnsweringNetwork:
         answers = self._step(self._distributed(self._resized(images)))
         return self._local(answers)[: len(images)]
 
-    def attacked(self, how: str, images: np.ndarray, labels: np.ndarray, positions: np.ndarray) -> Answers:
+    def attacked(
+        self, how: str, images: np.ndarray, labels: np.ndarray, positions: np.ndarray, epsilons: Sequence[float]
+    ) -> Answers:
         """The answers under an attack, `fgsm` or `pgd`; N at most `batch_size`."""
         assert self._attacks is not None
         batch = {
@@ -78,7 +81,7 @@ class AnsweringNetwork:
             "label": self._distributed(labels.astype(np.int32)),
             "position": self._distributed(positions.astype(np.int32)),
         }
-        found = (self._attacks.fgsm if how == "fgsm" else self._attacks.pgd)(batch)
+        found = (self._attacks.fgsm if how == "fgsm" else self._attacks.pgd)(batch, epsilons)
         return Answers(found.logits[: len(images)], found.zeros[: len(images)])
 
     def _resized(self, images: np.ndarray) -> np.ndarray:

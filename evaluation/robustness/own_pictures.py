@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
-from typing import NamedTuple
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Callable, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from evaluation.robustness.alexnet import SEVERITIES
 from evaluation.robustness.constants import table_of
-from evaluation.robustness.corruptions import CORRUPTIONS, corrupt, picture_generator
+from evaluation.robustness.corruptions import corrupt, picture_generator
 from evaluation.robustness.perturbations import PERTURBATIONS, perturb
+from runtime.workers import Workers
 
 # ImageNet-C is stored as JPEGs, the small sets of the same authors are stored without loss.
 STORED_AS_JPEG, JPEG_QUALITY = (224, 299), 85
@@ -31,24 +34,37 @@ class Labeled(NamedTuple):
     images: np.ndarray
 
 
-def corrupted(picture: Labeled, seed: int) -> Labeled:
-    """The clean picture, then every corruption at severity 1..5, in the order of `CORRUPTIONS`: uint8 [76, S, S, 3]."""
+CLEAN = ""
+
+
+def corrupted(task: tuple[Labeled, str], seed: int) -> np.ndarray:
+    """A picture under one corruption at severity 1..5, uint8 [5, S, S, 3]; `CLEAN` is the picture itself, [1, S, S, 3]."""
+    picture, name = task
     clean = picture.images[0]
-    images = [clean]
-    for name in CORRUPTIONS:
-        for severity in SEVERITIES:
-            generator = picture_generator(seed, name, severity, picture.position)
-            images.append(_as_stored(corrupt(clean, name, severity, generator)))
-    return picture._replace(images=np.stack(images))
+    if name == CLEAN:
+        return picture.images
+    generators = (picture_generator(seed, name, severity, picture.position) for severity in SEVERITIES)
+    return np.stack([_as_stored(corrupt(clean, name, *drawn)) for drawn in zip(SEVERITIES, generators)])
 
 
-def perturbed(picture: Labeled, seed: int, size: int) -> Labeled:
-    """The frames of all sequences, one sequence after the other, in the order of `PERTURBATIONS`: uint8 [F, S, S, 3]."""
-    frames = [
-        perturb(picture.images[0], name, picture_generator(seed, name, 1, picture.position), size)
-        for name in PERTURBATIONS
-    ]
-    return picture._replace(images=np.concatenate(frames))
+def perturbed(task: tuple[Labeled, str], seed: int, size: int) -> np.ndarray:
+    """The frames of a picture's sequence under one perturbation, uint8 [F, size, size, 3]."""
+    picture, name = task
+    return perturb(picture.images[0], name, picture_generator(seed, name, 1, picture.position), size)
+
+
+def with_variants(
+    pictures: Iterator[Labeled], names: Sequence[str], make: Callable[[tuple[Labeled, str]], np.ndarray], processes: int
+) -> Iterator[Labeled]:
+    """Each picture with all that `make` makes of it, one name after the other.
+
+    What travels between processes is one name's: all sequences of a picture of 600 pixels would be 350 MB.
+    """
+    asked, given = itertools.tee(pictures)
+    with Workers(make, processes) as workers:
+        made = workers.map((picture, name) for picture in asked for name in names)
+        for picture in given:
+            yield picture._replace(images=np.concatenate([next(made) for _ in names]))
 
 
 def frame_counts(size: int) -> dict[str, int]:

@@ -12,7 +12,7 @@ from evaluation.robustness.corruptions import CORRUPTIONS
 from evaluation.robustness.masking import signs_of_masking
 from evaluation.robustness.perturbations import PERTURBATIONS
 from evaluation.robustness.scores import corruption_scores, flip_scores
-from evaluation.robustness.sections import Means, Measured, Section, entry, mean_of_column, share
+from evaluation.robustness.sections import Means, Measured, Section, defined, entry, mean_of_column, share
 
 # --- generated on the task's own pictures ---------------------------------------------------------------------------
 
@@ -76,7 +76,7 @@ def generated_corruptions(config: RobustnessConfig, parts: Mapping[str, Measured
             entry("errors", name),
             details=True,
             by_severity=[[100 * own["errors"][name][severity] for severity in SEVERITIES] for own in section.means],
-            ce=[float(of(own, section.means[0]).ce[name]) for own in section.means],
+            ce=[defined(of(own, section.means[0]).ce[name]) for own in section.means],
         )
     return section.content
 
@@ -164,7 +164,8 @@ def _signs_of_masking(how: str, number: int, epsilons: Sequence[float], parts: M
         for name in ("fgsm", "pgd")
         if name in parts and how == "pgd"
     }
-    return signs_of_masking(parts[how].kept[number]["zeros"], right.get("fgsm"), right.get("pgd"))
+    kept = parts[how].kept[number]
+    return signs_of_masking(kept["zeros"], right.get("fgsm"), right.get("pgd"), kept.get("at_255"))
 
 
 def _attack_in_words(how: str, config: RobustnessConfig) -> str:

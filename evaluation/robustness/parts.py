@@ -10,14 +10,13 @@ import numpy as np
 
 from evaluation import scores as accuracy_scores
 from evaluation.robustness.alexnet import SEVERITIES
-from evaluation.robustness.config import OWN, AttackConfig, RobustnessConfig
+from evaluation.robustness.config import LEVELS, OWN, AttackConfig, RobustnessConfig
 from evaluation.robustness.corruptions import CORRUPTIONS
 from evaluation.robustness.networks import AnsweringNetwork
-from evaluation.robustness.own_pictures import Labeled, corrupted, frame_counts, perturbed
+from evaluation.robustness.own_pictures import CLEAN, Labeled, corrupted, frame_counts, perturbed, with_variants
 from evaluation.robustness.perturbations import PERTURBATIONS
 from evaluation.robustness.scores import compares_with_first, flips, top5_distances
 from evaluation.robustness.split import TestSplit
-from runtime.workers import Workers
 
 Answers = Mapping[str, np.ndarray]  # by name, a row for each picture that was shown
 # What moves a picture shows what lies outside its middle, so it takes a larger one (as ImageNet-P: 256 for 224).
@@ -93,8 +92,8 @@ class _GeneratedCorruptions(_OwnPart):
 
     def shown(self, positions: Sequence[int], size: int) -> Iterator[Labeled]:
         pictures = self._split.pictures(positions, self._config.image_size, self._small)
-        with Workers(functools.partial(corrupted, seed=self._config.seed), self._config.num_processes) as workers:
-            yield from workers.map(pictures)
+        make = functools.partial(corrupted, seed=self._config.seed)
+        return with_variants(pictures, (CLEAN, *CORRUPTIONS), make, self._config.num_processes)
 
     def kept(self, answers: Answers, label: int) -> dict[str, np.ndarray]:
         right = answers["logits"].argmax(axis=1) == label
@@ -112,8 +111,7 @@ class _GeneratedPerturbations(_OwnPart):
         side = self._config.image_size
         pictures = self._split.pictures(positions, side if self._small else round(side * WIDER), self._small)
         make = functools.partial(perturbed, seed=self._config.seed, size=side)
-        with Workers(make, self._config.num_processes) as workers:
-            yield from workers.map(pictures)
+        return with_variants(pictures, tuple(PERTURBATIONS), make, self._config.num_processes)
 
     def kept(self, answers: Answers, label: int) -> dict[str, np.ndarray]:
         ends = np.cumsum(list(self._frames.values()))[:-1]
@@ -135,13 +133,18 @@ def sequence_scores(perturbation: str, logits: np.ndarray, label: int) -> dict[s
 
 
 class _Attacked(_OwnPart):
-    """FGSM or PGD at each epsilon. Kept: "right" bool [E] and "zeros" float32 []: the share of gradients that are 0."""
+    """FGSM or PGD at each epsilon.
+
+    Kept: "right" bool [E] and "zeros" float32 [], the share of gradients that are 0; of PGD also "at_255" bool [], whether the
+    answer is right if a pixel may become any other, which only shows whether the attack works.
+    """
 
     attacks = True
 
     def __init__(self, how: str, config: RobustnessConfig, split: TestSplit, small: bool):
         super().__init__(how, config, split, small, 1)
         self.settings["attack"] = attack_settings(how, config.attack)
+        self._epsilons = (*config.attack.epsilons, *((LEVELS,) if how == "pgd" else ()))
 
     def shown(self, positions: Sequence[int], size: int) -> Iterator[Labeled]:
         return self._split.pictures(positions, self._config.image_size, self._small)
@@ -149,11 +152,14 @@ class _Attacked(_OwnPart):
     def answers(
         self, network: AnsweringNetwork, images: np.ndarray, labels: np.ndarray, positions: np.ndarray
     ) -> Answers:
-        found = network.attacked(self.name, images, labels, positions)
+        found = network.attacked(self.name, images, labels, positions, self._epsilons)
         return {"logits": found.logits, "zeros": found.zeros}
 
     def kept(self, answers: Answers, label: int) -> dict[str, np.ndarray]:
-        return {"right": answers["logits"][0].argmax(axis=1) == label, "zeros": answers["zeros"][0].astype(np.float32)}
+        right, zeros = answers["logits"][0].argmax(axis=1) == label, answers["zeros"][0].astype(np.float32)
+        if self.name == "fgsm":
+            return {"right": right, "zeros": zeros}
+        return {"right": right[:-1], "zeros": zeros, "at_255": right[-1]}
 
 
 def attack_settings(how: str, attack: AttackConfig) -> dict[str, Any]:
@@ -161,6 +167,7 @@ def attack_settings(how: str, attack: AttackConfig) -> dict[str, Any]:
     settings: dict[str, Any] = {"epsilons": list(attack.epsilons)}
     if how == "pgd":
         settings.update(
+            at_255=True,
             steps=attack.steps,
             step_size=attack.step_size,
             random_start=attack.random_start,

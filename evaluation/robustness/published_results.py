@@ -16,7 +16,7 @@ from evaluation.robustness.scores import (
     published_flip_scores,
     rms_calibration_error,
 )
-from evaluation.robustness.sections import Means, Measured, Section, entry, mean_of_column, share
+from evaluation.robustness.sections import Means, Measured, Section, defined, entry, mean_of_column, share
 from evaluation.scores import aurra
 
 # --- published sets -------------------------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ def published_corruptions(config: RobustnessConfig, parts: Mapping[str, Measured
             entry("errors", name),
             details=True,
             by_severity=[[100 * own["errors"][name][severity] for severity in SEVERITIES] for own in section.means],
-            ce=[float(of(own, own).ce[name]) for own in section.means],
+            ce=[defined(of(own, own).ce[name]) for own in section.means],
         )
     return section.content
 

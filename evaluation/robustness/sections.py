@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -179,9 +179,14 @@ def number(value: Any, samples: Any) -> dict[str, Any]:
     found = interval(samples)
     ends = [found.low, found.high]
     return {
-        "value": None if math.isnan(value) else float(value),
+        "value": defined(value),
         "interval": None if any(map(math.isnan, ends)) else ends,
     }
+
+
+def defined(value: Any) -> Optional[float]:
+    """None for what is not a number, for JSON."""
+    return None if math.isnan(value) else float(value)
 
 
 def _means(values: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -9,6 +11,7 @@ from absl.flags import FlagValues
 
 from flags import command_line, rounds
 from flags.definitions import SCOPES
+from flags.folders import needed
 from flags.kinds import Scope
 from flags.students import OF_A_ROUND, Round, read_rounds
 from pseudo_label.config import IterateConfig
@@ -24,6 +27,45 @@ NOT_OF_THE_KEY = (
 FOLDERS_OF_AN_ARM = ("label_data_dir", "unlabel_data_dir")
 # What `prepare` and a teacher read, and with it a run without students.
 WITHOUT_STUDENTS = Scope.PREPARE | Scope.TEACHER
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyConfig:
+    """What `--mode=study` is asked.
+
+    Attributes:
+      studies: names, `all`, or TOML files.
+      seeds: every arm is trained with each.
+      parallel: processes that share the seeds.
+      work_dir, results_dir: of the runs, and of what is kept of them.
+      flags: those of the run that the arms change.
+    """
+
+    studies: tuple[str, ...]
+    seeds: tuple[int, ...]
+    parallel: int
+    work_dir: str
+    results_dir: str
+    flags: FlagValues
+
+
+def study_config(values: FlagValues) -> StudyConfig:
+    """For `--mode=study`.
+
+    Raises:
+      UserError: no study, no work_dir, or seeds that are no different numbers.
+    """
+    if not values.study:
+        raise UserError("--study is missing: the name of a study, all, or a .toml file of your own (docs/studies.md)")
+    work_dir = needed(values, "work_dir", "the folder of all runs and of the answer")
+    try:
+        seeds = tuple(int(text) for text in values.seeds.split(","))
+    except ValueError:
+        seeds = ()
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise UserError(f"--seeds: got {values.seeds!r}, expected different numbers of at least 0, as 0,1,2")
+    results_dir = values.results_dir or os.path.join(work_dir, "results")
+    return StudyConfig(tuple(values.study), seeds, values.parallel, work_dir, results_dir, values)
 
 
 class ArmConfig(NamedTuple):

@@ -1,4 +1,4 @@
-"""The commands of docs/adding_a_task.md and docs/experiments.md are ones that these flags take, in the order given there."""
+"""The commands of these documents are ones that these flags take, in the order given there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.flags.parsing import ROOT, parsed
 
 BUILDERS: dict[str, Callable[..., Any]] = {
     "prepare": build.prepare_config,
-    "train_and_eval": build.train_config,
+    "train_and_eval": rounds.training_config,
     "predict": build.predict_config,
     "balance": build.balance_config,
     "classify": build.classify_config,
@@ -35,13 +35,15 @@ def test_every_command_builds_its_config(tmp_path, monkeypatch):
             Image.new("RGB", (8, 8), (number * 60, copy * 9, 0)).save(tmp_path / f"pictures/{folder}/{copy}.png")
     monkeypatch.chdir(tmp_path)
     modes = []
-    for arguments in commands("docs/adding_a_task.md"):
+    for arguments in [*commands("docs/own_pictures.md"), *commands("docs/adding_a_task.md")]:
         values = parsed(*arguments)
         config = BUILDERS[values.mode](values)
         modes.append(values.mode)
         if values.mode == "prepare":
             prepare(config)
-    assert modes == ["iterate", "prepare", "train_and_eval", "predict", "balance", "train_and_eval", "classify"]
+    one_command = ["iterate", "classify"]
+    by_stage = ["iterate", "prepare", "train_and_eval", "predict", "balance", "train_and_eval", "classify"]
+    assert modes == one_command + by_stage
 
 
 def test_a_student_with_flags_of_its_own(tmp_path, monkeypatch):

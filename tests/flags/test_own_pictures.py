@@ -178,3 +178,29 @@ def test_a_broken_note_beside_the_recipe():
         file.write("{")
     with pytest.raises(UserError, match=r"facts.json: not JSON .*; copy it again"):
         iterate(*OWN)
+
+
+TINY = ("--width_coefficient=0.1", "--depth_coefficient=0.1", "--input_image_size=16", "--train_batch_size=4")
+
+
+def test_a_recipe_for_a_time(capsys):
+    config = iterate(*OWN, *TINY, "--minutes=1.5")
+    assert "measuring some steps, to see what fits into 1.5 minutes" in capsys.readouterr().out
+    with open("run/recipe/facts.json") as file:
+        noted = json.load(file)
+    measured = noted["measured"]
+    assert measured["minutes"] == 1.5
+    assert measured["second"] > 1e6
+    assert noted["facts"]["effort"] == measured["effort"] != 1
+    assert config.teacher.optimizer.train_steps == pytest.approx(800 * measured["effort"], abs=1)
+    # It is kept: the machine is not measured again.
+    assert iterate(*OWN, *TINY, "--minutes=1.5") == config
+    assert iterate("--flagfile=run/recipe/run.flags") == config
+    assert "measuring" not in capsys.readouterr().out
+
+
+def test_a_time_that_is_too_short_or_has_no_recipe():
+    with pytest.raises(UserError, match=r"--minutes: got 0.01, but to begin [23] trainings alone takes .*; give more"):
+        iterate(*OWN, *TINY, "--minutes=0.01")
+    with pytest.raises(UserError, match=r"--minutes: only the recipe for one's own pictures"):
+        iterate("--mode=iterate", "--task_name=digits", "--work_dir=run", "--rounds=efficientnet-b0:1", "--minutes=3")

@@ -19,7 +19,7 @@ KIND = "recalibrated"
 
 @pytest.fixture(scope="module")
 def run() -> dict[str, np.ndarray]:
-    return {"flags": read(os.path.join(FOLDER, RUN))["flags"]}
+    return read(os.path.join(FOLDER, RUN))
 
 
 @pytest.fixture(scope="module")

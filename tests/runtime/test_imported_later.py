@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 
 from runtime import imported_later
+
+KERAS = "tf_keras" if importlib.util.find_spec("tf_keras") else "keras"
 
 
 def _python(*lines: str) -> list[str]:
@@ -29,7 +32,7 @@ def test_imported_when_used() -> None:
         "startup.imported('efficientnet.layers')",
         "modules = [sys.modules[name] for name in ('keras_cv.src.visualization.plot_image_gallery',"
         " 'keras_cv.src.visualization.plot_bounding_box_gallery', 'keras_cv.src.datasets.pascal_voc.load',"
-        " 'keras.src.preprocessing.image', 'keras.src.saving.legacy.hdf5_format', 'keras.src.callbacks')]",
+        f" '{KERAS}.src.preprocessing.image', '{KERAS}.src.saving.legacy.hdf5_format', '{KERAS}.src.callbacks')]",
         "print(modules[0].plt.Figure.__name__, modules[1].patches.Rectangle.__name__, modules[2].tfds.load.__name__)",
         "print(modules[3].ndimage.zoom.__name__, modules[4].h5py.File.__name__, modules[5].requests.post.__name__)",
         "import matplotlib.pyplot, tensorflow_datasets, scipy.ndimage, h5py, requests",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from runtime.text import csv_text, padded, shortened, width
 
-TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]))
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]))
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_what_is_shortened_fits_and_keeps_an_end(text, columns, front):
         assert short.startswith("…") if front else short.endswith("…")
 
 
-@given(rows=st.lists(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r")), min_size=1)))
+@given(rows=st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r")), min_size=1)))
 def test_no_cell_is_a_formula_and_every_text_can_be_read_again(rows):
     found = list(csv.reader(io.StringIO(csv_text(rows), newline="")))
     for row, read in zip([row for row in rows if row], found):

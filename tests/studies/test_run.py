@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from evaluation.run import right_answers
+from flags.build.studies import study_config
 from pseudo_label.manifest import Stage
 from runtime.errors import UserError
 from studies import results, run
@@ -48,6 +49,10 @@ def arguments(tmp_path_factory):
     )  # fmt: skip
 
 
+def asked(*arguments):
+    return study_config(parsed(*arguments))
+
+
 def counting(monkeypatch):
     """Names of the stages that are run, as they are run."""
     ran = []
@@ -76,10 +81,10 @@ def test_what_arms_share_is_done_once_and_what_has_a_result_is_not_done_again(ar
 
     monkeypatch.setattr(run, "_answers", killed)
     with pytest.raises(KeyboardInterrupt):
-        run.run(parsed(*given))
+        run.run(asked(*given))
     assert ran == ["prepare", "teacher", "round1/predict", "round1/balance", "round1/student"]
     monkeypatch.setattr(run, "_answers", train)
-    found = run.run(parsed(*given))["mine"]
+    found = run.run(asked(*given))["mine"]
     assert ran[5:] == ["round1/student", "teacher"]
     assert all(set(arm.accuracies) == {3} for arm in found.arms)
     kept = sorted((folder / "run" / "results").iterdir())
@@ -87,7 +92,7 @@ def test_what_arms_share_is_done_once_and_what_has_a_result_is_not_done_again(ar
     assert json.loads(kept[0].read_text())["versions"]["tensorflow"]
 
     ran.clear()
-    again = run.run(parsed(*given))["mine"]
+    again = run.run(asked(*given))["mine"]
     assert ran == []
     assert again == found
     assert "0 runs to do of 3" in capsys.readouterr().out
@@ -117,7 +122,7 @@ def test_what_arms_share_is_done_once_and_what_has_a_result_is_not_done_again(ar
 def test_what_is_wrong_is_said_before_anything_trains(arguments, changed, message, tmp_path):
     _, given = arguments
     with pytest.raises(UserError, match=message):
-        run.run(parsed(*given, f"--work_dir={tmp_path}", changed))
+        run.run(asked(*given, f"--work_dir={tmp_path}", changed))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -136,7 +141,7 @@ def test_a_flag_that_an_arm_cannot_have_is_named(arguments, arm, message, tmp_pa
     path = tmp_path / "bad.toml"
     path.write_text(MINE.replace('name = "not augmented"', f'name = "not augmented"\n{arm}'))
     with pytest.raises(UserError, match=f"arm 'not augmented': .*{message}"):
-        run.run(parsed(*given, f"--study={path}", f"--work_dir={tmp_path / 'run'}"))
+        run.run(asked(*given, f"--study={path}", f"--work_dir={tmp_path / 'run'}"))
 
 
 def test_a_run_that_fails_is_kept_as_such_and_the_next_goes_on(arguments, monkeypatch, tmp_path, capsys):
@@ -148,11 +153,11 @@ def test_a_run_that_fails_is_kept_as_such_and_the_next_goes_on(arguments, monkey
         raise UserError("no such thing")
 
     monkeypatch.setattr(run, "_answers", fails)
-    found = run.run(parsed(*given, f"--work_dir={tmp_path}"))["mine"]
+    found = run.run(asked(*given, f"--work_dir={tmp_path}"))["mine"]
     assert tried == ["augmented", "not augmented", "labels alone"]
     assert found.arms[0].failed == {3: "error: no such thing"}
     assert "failed: error: no such thing" in capsys.readouterr().err
     assert "a seed" not in found.contrasts[0].verdict
     assert found.contrasts[0].seeds == ()
-    run.run(parsed(*given, f"--work_dir={tmp_path}"))
+    run.run(asked(*given, f"--work_dir={tmp_path}"))
     assert len(tried) == 6

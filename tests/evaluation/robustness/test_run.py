@@ -17,6 +17,8 @@ from checkpoints.names import AVERAGE_SUFFIX, STEP_NAME
 from data.config import SplitConfig
 from data.prepare.config import PrepareConfig
 from data.prepare.run import prepare
+from data.records.examples import labeled_example
+from data.records.shards import write_shard
 from data.tasks import TASKS
 from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
@@ -30,7 +32,7 @@ from evaluation.robustness.split import TestSplit
 from runtime.config import DeviceConfig
 from runtime.errors import UserError, one_line
 from runtime.workers import Pipeline
-from tests.evaluation.robustness.test_archives import FEW, JPEG, WNIDS, imagenet_c, save, subset
+from tests.evaluation.robustness.test_archives import FEW, JPEG, WNIDS, imagenet_c, imagenet_p, save, subset, video
 
 TASK = TASKS["digits"]
 MODEL = ModelConfig("efficientnet-b0", 10, TASK.mean, TASK.std, True, width_coefficient=0.1, depth_coefficient=0.1)
@@ -61,7 +63,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> RobustnessConfig:
         str(folder / "out"),
         data=SplitConfig(TASK, str(folder / "data" / "labeled")),
         image_size=16,
-        every=5,
+        every=11,  # two pictures
         num_processes=1,
         eval_batch_size=50,
         device=DeviceConfig(use_tpu=False),
@@ -88,7 +90,7 @@ def results(config: RobustnessConfig) -> dict:
 def test_errors_are_those_of_the_networks_own_answers(config: RobustnessConfig, results: dict) -> None:
     assert config.data is not None
     split = TestSplit(config.data)
-    pictures = list(split.pictures(range(0, 21, 5), 16, small=True))
+    pictures = list(split.pictures(range(0, 21, 11), 16, small=True))
     labels = np.array([picture.label for picture in pictures])
     for number, network in enumerate(config.networks):
         model = EfficientNet(MODEL, seed=number)
@@ -123,15 +125,18 @@ def test_the_page_has_every_number_with_interval_count_and_definition(config: Ro
     text = (Path(config.output_dir) / "robustness.md").read_text()
     assert json.loads((Path(config.output_dir) / "robustness.json").read_text()) == json.loads(json.dumps(results))
     for measure in measures(results).values():
-        assert measure["num_pictures"] == 5
+        assert measure["num_pictures"] == 2
         assert measure["definition"]
         for value in measure["values"]:
+            if value["value"] is None:  # relative to a network that never flips
+                assert value["interval"] is None
+                continue
             low, high = value["interval"] or (value["value"], value["value"])
             assert low - 1e-9 <= value["value"] <= high + 1e-9
     for name in ("strip.png", "generated-c-severity.png", "generated-c-corruptions.png", "generated-p-flips.png"):
         assert f"({name})" in text
         assert (Path(config.output_dir) / name).read_bytes().startswith(b"\x89PNG")
-    assert "Only every 5th picture was shown (`--every=5`)" in text
+    assert "Only every 11th picture was shown (`--every=11`)" in text
     assert "Frost is drawn by this project" in text
     assert "mCE" not in text.replace("generated mCE", "").replace("a published mCE", "")
 
@@ -152,7 +157,7 @@ def test_a_run_that_was_killed_continues(
     monkeypatch.setattr(AnsweringNetwork, "logits", noted)
     assert measure(config) == results
     assert len({name for name, _ in asked}) == 1
-    assert sum(count for _, count in asked) == 5 * 76
+    assert sum(count for _, count in asked) == 2 * 76
     with np.load(student) as found, np.load(io.BytesIO(before)) as expected:
         assert all(np.array_equal(found[name], expected[name]) for name in expected.files)
 
@@ -166,7 +171,7 @@ def test_neither_batches_nor_processes_change_anything(
 ) -> None:
     """Two processes share the shards; the last one writes the page."""
     other = dataclasses.replace(config, output_dir=str(tmp_path), eval_batch_size=33)
-    monkeypatch.setattr("evaluation.robustness.outcomes.ANSWERS_A_SHARD", 200)  # two pictures, or one sequence
+    monkeypatch.setattr("evaluation.robustness.outcomes.ANSWERS_A_SHARD", 80)  # one picture
     monkeypatch.setattr(run.devices, "place_in_cluster", lambda: Pipeline(0, 2))
     assert run.measure(other) is None
     assert "other processes are still at work" in capsys.readouterr().out
@@ -258,6 +263,30 @@ def test_sets_of_some_and_of_all_classes(tmp_path: Path) -> None:
     assert found["sketch-accuracy"]["values"][0]["value"] == pytest.approx(100 / 1000)
     assert found["a-calibration"]["values"][0]["value"] > 50  # sure of everything, and wrong
     assert found["a-aurra"]["values"][0]["value"] >= 0
+
+
+def test_sequences_of_a_network_that_says_always_the_same(tmp_path: Path) -> None:
+    save(tmp_path / "sets" / "imagenet-p", imagenet_p(video(), video(41)))
+    found = measures(measure(published_config(tmp_path, FEW, "p", says=1)))
+    assert found["p-mfr"]["values"][0]["value"] == 0
+    assert found["p-accuracy"]["values"][0]["value"] == pytest.approx(100 / 3)
+    assert found["p-flips"]["num_pictures"] == 3
+
+
+def test_pictures_of_no_known_class_are_compared_with_those_of_the_set_s_classes(tmp_path: Path) -> None:
+    save(tmp_path / "sets" / "imagenet-o", subset())
+    config = published_config(tmp_path, WNIDS, "o", says=5)
+    assert config.data is not None
+    os.makedirs(config.data.label_data_dir)
+    known = [labeled_example(JPEG, label + 1) for label in (0, 5, 10, 11, 12)]
+    write_shard(os.path.join(config.data.label_data_dir, "test-00000-of-00001"), known)
+    results = measure(config)
+    assert "against the 3 validation pictures of the set's 200 classes" in results["sections"][0]["about"][0]
+    found = measures(results)
+    # It is as sure of the unknown as of the known.
+    assert found["o-auroc"]["values"][0] == {"value": 50.0, "interval": [50.0, 50.0]}
+    assert found["o-fpr95"]["values"][0]["value"] == 100
+    assert found["o-aupr"]["values"][0]["value"] == pytest.approx(100 * 200 / 203)
 
 
 def test_real_labels_count_only_pictures_that_have_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
