@@ -194,6 +194,8 @@ def _lines(flag: str, value: Any) -> list[str]:
     """A flag as a flag file has it; no value takes a flag back to its default."""
     if isinstance(value, bool):
         return [f"--{flag}" if value else f"--no{flag}"]
+    if flag == "finetune" and value and "://" not in value:
+        value = os.path.abspath(value)  # in a file, a relative path counts from the file's folder
     if isinstance(value, (list, tuple)):
         return [flag_text.line(flag, str(each)) for each in value]
     return [flag_text.line(flag, "" if value is None else str(value))]

@@ -16,8 +16,9 @@ from efficientnet.variants import VARIANTS, ModelConfig
 
 Flags = Mapping[str, Any]  # {flag: value}
 
-SMALL = 64  # pixels; pictures up to here enter as a whole and keep their resolution longer
-SMALLEST_SIDE = 24  # of the network's input
+# Pixels. Up to SMALL wide, on a processor always, pictures enter as a whole and keep their resolution longer.
+SMALL, SMALL_ON_CPU, SMALLEST_SIDE = 64, 48, 24
+LARGE = 224
 FINETUNING = (0.01, 0.001)  # the rates, at batch 256, of a network that begins with trained weights
 GIB = 1 << 30
 
@@ -134,7 +135,8 @@ def choose_teacher(facts: Facts, chosen: _Chosen) -> None:
     choose_input(facts, chosen)
     choose_network(facts, chosen, number=0)
     chosen.add("train_batch_size", batch_size(facts, 20), "several steps for each pass over few labeled pictures")
-    steps = num_steps(facts, chosen, 300 if trained else 800)
+    wanted = min(max(800, 200 * facts.labeled // chosen["train_batch_size"]), 2000)
+    steps = num_steps(facts, chosen, wanted // 2 if trained else wanted)
     chosen.add("train_steps", steps, passes(facts, chosen, steps))
     choose_rate(facts, chosen, *(FINETUNING if trained else (0.05, 0.005)))
     choose_noise(chosen, layers=1, magnitude=5)
@@ -153,29 +155,33 @@ def choose_input(facts: Facts, chosen: _Chosen) -> None:
         size = VARIANTS[chosen.values.get("model_name", "efficientnet-b0")].pixels
         chosen.add("small_image_model", False, "the strides that the weights were trained with")
         chosen.add("input_image_size", size, "the variant's own: what its weights were trained at")
-    small = facts.side <= SMALL
+    on_cpu = facts.device == "cpu"
     chosen.add(
         "small_image_model",
-        small,
-        f"{facts.side} pixels are few: they enter whole, and two stages keep their resolution"
-        if small
+        on_cpu or facts.side <= SMALL,
+        "pictures enter as a whole, and two stages keep their resolution: few pixels are enough"
+        if on_cpu or facts.side <= SMALL
         else f"{facts.side} pixels are enough for the network's usual strides and random crops",
     )
     if chosen["small_image_model"]:
-        side = small_side(facts.side)
+        largest = SMALL_ON_CPU if on_cpu else SMALL
+        side = small_side(facts.side, largest)
         chosen.add(
-            "input_image_size", side, "as they are" if side == facts.side else f"the pictures are {facts.side} wide"
+            "input_image_size",
+            side,
+            "as they are"
+            if side == facts.side
+            else f"the pictures are {facts.side} wide, a {facts.device} takes {largest}",
         )
     else:
-        largest = 224 if facts.device != "cpu" else 96
-        chosen.add("input_image_size", min(facts.side, largest), f"at most {largest} on a {facts.device}")
+        chosen.add("input_image_size", min(facts.side, LARGE), f"at most {LARGE}, b0's own size")
 
 
-def small_side(side: int) -> int:
-    """Pixels at which small pictures enter: as they are between 24 and 32; smaller ones are enlarged by a whole number."""
+def small_side(side: int, largest: int) -> int:
+    """Pixels at which pictures enter as a whole; very small ones are enlarged by a whole number."""
     if side < SMALLEST_SIDE:
         return side * -(-SMALLEST_SIDE // side)
-    return min(side, 32)
+    return min(side, largest)
 
 
 def choose_network(facts: Facts, chosen: _Chosen, number: int) -> None:

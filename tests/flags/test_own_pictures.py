@@ -13,6 +13,7 @@ from data.tasks import TASK_FILE
 from flags import rounds
 from runtime.errors import UserError
 from tests.flags.parsing import PRESETS, parsed
+from training import speed
 
 OWN = ("--mode=iterate", "--task_name=folder", "--source_dir=pictures", "--work_dir=run")
 
@@ -126,6 +127,16 @@ def test_students_that_are_given_get_the_numbers_that_they_lack():
     assert iterate("--mode=iterate", "--work_dir=run") == config
 
 
+def test_paths_of_any_name_and_of_finetunings():
+    os.rename("pictures", "p [1] # 'ü'")
+    with open("fine.flags", "w") as file:
+        file.write("--train_steps=5\n")
+    own = [flag for flag in OWN if "source_dir" not in flag]
+    config = iterate(*own, "--source_dir=p [1] # 'ü'", "--finetune=fine.flags")
+    assert [each.finetune.optimizer.train_steps for each in config.rounds] == [5, 5]
+    assert iterate("--flagfile=run/recipe/run.flags") == config
+
+
 def test_what_has_begun_without_a_recipe_goes_on_without():
     os.makedirs("run")
     with open("run/manifest.json", "w") as file:
@@ -184,23 +195,26 @@ TINY = ("--width_coefficient=0.1", "--depth_coefficient=0.1", "--input_image_siz
 
 
 def test_a_recipe_for_a_time(capsys):
-    config = iterate(*OWN, *TINY, "--minutes=1.5")
-    assert "measuring some steps, to see what fits into 1.5 minutes" in capsys.readouterr().out
+    config = iterate(*OWN, *TINY, "--minutes=600")
+    assert "measuring some steps, to see what fits into 600 minutes" in capsys.readouterr().out
     with open("run/recipe/facts.json") as file:
         noted = json.load(file)
     measured = noted["measured"]
-    assert measured["minutes"] == 1.5
+    assert measured["minutes"] == 600
     assert measured["second"] > 1e6
     assert noted["facts"]["effort"] == measured["effort"] != 1
     assert config.teacher.optimizer.train_steps == pytest.approx(800 * measured["effort"], abs=1)
     # It is kept: the machine is not measured again.
-    assert iterate(*OWN, *TINY, "--minutes=1.5") == config
+    assert iterate(*OWN, *TINY, "--minutes=600") == config
     assert iterate("--flagfile=run/recipe/run.flags") == config
     assert "measuring" not in capsys.readouterr().out
 
 
-def test_a_time_that_is_too_short_or_has_no_recipe():
-    with pytest.raises(UserError, match=r"--minutes: got 0.01, but to begin [23] trainings alone takes .*; give more"):
+def test_a_time_that_is_too_short_or_has_no_recipe(monkeypatch):
+    monkeypatch.setattr(speed, "measure", lambda config, fast: (1e12, 10.0))
+    with pytest.raises(
+        UserError, match=r"--minutes: got 0.01, but to begin . trainings alone takes 0.[35] minutes here"
+    ):
         iterate(*OWN, *TINY, "--minutes=0.01")
     with pytest.raises(UserError, match=r"--minutes: only the recipe for one's own pictures"):
         iterate("--mode=iterate", "--task_name=digits", "--work_dir=run", "--rounds=efficientnet-b0:1", "--minutes=3")
