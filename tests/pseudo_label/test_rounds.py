@@ -17,6 +17,7 @@ from data.prepare.config import PrepareConfig
 from data.tasks import TASKS
 from efficientnet.model import EfficientNet
 from efficientnet.variants import ModelConfig
+from evaluation.robustness.config import RobustnessConfig
 from pseudo_label import rounds
 from pseudo_label.config import BalanceConfig, IterateConfig, PredictConfig, RoundConfig
 from pseudo_label.manifest import Manifest, first_difference
@@ -282,3 +283,10 @@ def test_images_are_looked_for_before_a_teacher_is_trained(config):
     ):
         rounds.iterate(prepared)
     assert not os.path.exists(config.teacher.model_dir)
+
+
+def test_robustness_is_the_last_stage_and_a_result(config):
+    measured = RobustnessConfig("robustness", (), ("generated",), os.path.join(config.work_dir, "robustness"))
+    last = rounds.stages(dataclasses.replace(config, robustness=measured))[-1]
+    assert (last.name, last.is_result, last.is_there()) == ("robustness", True, False)
+    assert [stage.name for stage in rounds.stages(config)][-1] != "robustness"
