@@ -32,7 +32,7 @@ from data.prepare.run import prepare
 from data.streams.evaluation import count_labels
 from data.tasks import TASK_FILE
 from evaluation.config import EvaluateConfig
-from evaluation.robustness import run as robustness
+from evaluation.robustness.config import RobustnessConfig
 from evaluation.run import evaluate, split_files
 from pseudo_label import foresight, verdict
 from pseudo_label.balance.inputs import data_dir
@@ -75,8 +75,9 @@ def stages(config: IterateConfig, fast: Fast = Fast()) -> list[Stage]:
             found.append(_training(f"round{number}/finetune", this.finetune, fast))
     if config.robustness is not None:
         has_page = _exists(config.robustness.output_dir, ROBUSTNESS_FILE)
-        run = partial(robustness.measure, fast=fast)
-        found.append(Stage("robustness", run, config.robustness, has_page, is_result=True))
+        found.append(
+            Stage("robustness", partial(_measure_robustness, fast=fast), config.robustness, has_page, is_result=True)
+        )
     return found
 
 
@@ -97,6 +98,12 @@ def _evaluation(name: str, of: TrainConfig, fast: Fast) -> list[Stage]:
 
 def _has_checkpoint(model_dir: str) -> Callable[[], bool]:
     return lambda: writing.latest(model_dir) is not None
+
+
+def _measure_robustness(config: RobustnessConfig, fast: Fast) -> None:
+    from evaluation.robustness.run import measure  # which imports much that nothing else here needs
+
+    measure(config, fast)
 
 
 def _exists(folder: str, name: str) -> Callable[[], bool]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 DEFAULT = "DejaVu Sans"  # comes with matplotlib
+PLACEHOLDERS = "Last Resort"  # has a box for every letter
 _FROM_RIGHT_TO_LEFT = ("R", "AL", "AN")  # matplotlib would draw them the other way round, unjoined
 
 
@@ -51,7 +52,9 @@ def _others() -> tuple[tuple[str, str], ...]:
     from matplotlib import font_manager
 
     upright = [
-        font for font in font_manager.fontManager.ttflist if font.style == "normal" and font.name != "Last Resort"
+        font
+        for font in font_manager.fontManager.ttflist
+        if font.style == "normal" and not font.name.startswith(PLACEHOLDERS)
     ]
     return tuple(
         sorted({(font.name, font.fname) for font in upright if font.weight in (400, "normal", "regular", "book")})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Optional
 
@@ -76,6 +77,8 @@ def png_canvas(
     `with` block ends."""
     import matplotlib
 
+    # A font that is there for a few letters often has no bold ones; the usual weight will do.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     with matplotlib.rc_context({**STYLE, "font.family": fonts.families(names)}):
         canvas = Canvas(height, layout)
         yield canvas

@@ -56,6 +56,7 @@ def report_section(results: Optional[dict[str, Any]], folder: str = "../robustne
         [section["title"], measure["title"], *_cells(measure), measure["better"], f"{measure['num_pictures']:,}"]
         for section in results["sections"]
         for measure in section["measures"]
+        if "epsilon" not in measure["title"]  # the plots show these
     ]
     names = [network["name"] for network in results["networks"]]
     header = ["on", "measure", *names, *_difference_heads(results), "better", "pictures"]

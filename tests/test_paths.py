@@ -69,7 +69,7 @@ def test_shards_are_found_in_a_folder_of_any_name_and_never_in_its_neighbour(fol
 def stage(work_dir, class_names):
     task = dataclasses.replace(TASKS["folder"], num_classes=len(class_names), class_names=class_names)
     teacher = os.path.join(work_dir, "teacher")
-    config = ConvertConfig("teacher", MODEL, "elsewhere/model.ckpt-1", teacher, 32, task)
+    config = ConvertConfig("teacher", MODEL, "/elsewhere/model.ckpt-1", teacher, 32, task)
     return Stage("teacher", print, config, is_there=lambda: True)
 
 
@@ -85,7 +85,7 @@ def test_a_manifest_holds_where_the_work_dir_lies_in_paths_alone(work_dir, moved
     assert settings == stage(moved, names).settings(moved + "/")
     assert settings["model_dir"] == "WORK_DIR/teacher"
     assert settings["title"] == "teacher"
-    assert settings["checkpoint"] == "elsewhere/model.ckpt-1"
+    assert settings["checkpoint"] == "/elsewhere/model.ckpt-1"
     assert settings["task"]["class_names"] == list(names)
 
 

@@ -10,6 +10,8 @@ import sys
 import pytest
 
 from benchmarks import bench, bench_machine, bench_table, scaling
+from benchmarks.generation import CHEAP
+from evaluation.robustness.corruptions import CORRUPTIONS
 
 MACHINE = {"machine": "A processor, 2 cores, 8 GiB, Linux x86_64", "versions": "Python 3.11.7, tensorflow 2.15.1"}
 
@@ -69,6 +71,12 @@ def corruptions(large, small, ratio=None):
     return {"sides": {"224": side(large, 400.0, 3.0), "32": side(small, 22.0, 4.0)}}
 
 
+def generation(cost):
+    rows = {name: {"alone": 20.0, "beside": 19.0, "spread": [18.0, 20.0], "cost": 0.9} for name in CORRUPTIONS}
+    rows |= {name: {**rows[name], "cost": cost} for name in CHEAP}
+    return {"target_cost": 0.2, "rows": rows}
+
+
 def attacks(of_training, **peers):
     def row(times):
         return {"seconds": 2 * times, "spread": [times, 3 * times], "times_ours": times}
@@ -118,6 +126,8 @@ def test_every_row_has_its_table_with_machine_versions_date_and_verdict():
         ("attacks", attacks(1.2), False),
         ("attacks", attacks(0.8, foolbox=4.0, ART=4.5), True),
         ("attacks", attacks(0.8, foolbox=4.0, ART=3.9), False),
+        ("generation", generation(0.2), True),
+        ("generation", generation(0.21), False),
         ("corruptions", corruptions(400.0, 22.0), True),
         ("corruptions", corruptions(401.0, 22.0), False),
         ("corruptions", corruptions(400.0, 23.0), False),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
+import shlex
 
 import pytest
 
@@ -13,7 +15,7 @@ from efficientnet.variants import ModelConfig
 from flags import build, rounds
 from flags.build.robustness import names_of
 from runtime.errors import UserError
-from tests.flags.parsing import PRESETS, parsed
+from tests.flags.parsing import PRESETS, ROOT, parsed
 
 TASK = dataclasses.replace(TASKS["digits"], num_images={"train": 20, "test": 21})
 
@@ -101,6 +103,25 @@ def test_a_preset_measures_a_released_checkpoint(path):
     comment = path.read_text().split("\n--")[0]
     assert f"--flagfile=flags/presets/robustness/{path.name}" in comment
     assert len(re.findall(r"\d\d\.\d{3}", comment)) == 6
+
+
+def test_the_commands_of_the_docs(tmp_path, monkeypatch):
+    """Each is one that the flags take; those of released checkpoints need nothing else to be there."""
+    text = (ROOT / "docs/robustness.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    commands = [shlex.split(line)[2:] for line in re.findall(r"^python main\.py .*$", text, re.MULTILINE)]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flags").symlink_to(ROOT / "flags")
+    network(tmp_path / "runs/digits/teacher")
+    network(tmp_path / "runs/digits/round1/student")
+    (tmp_path / "runs/digits/data").mkdir()
+    (tmp_path / "runs/digits/data/task.json").write_text(json.dumps(TASK.to_json()))
+    configs = [build.robustness_config(parsed(*arguments)) for arguments in commands]
+    assert [each.measures for each in configs] == [
+        ("generated", "fgsm", "pgd"),
+        ("a", "c", "p"),
+        ("a", "r", "v2", "real", "sketch"),
+    ]
+    assert [len(each.networks) for each in configs] == [2, 2, 1]
 
 
 def test_names_are_where_the_paths_differ():
