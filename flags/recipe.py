@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from efficientnet.variants import VARIANTS, ModelConfig
+from efficientnet.variants import VARIANTS
 
 Flags = Mapping[str, Any]  # {flag: value}
 
@@ -290,17 +290,6 @@ def choose_logs(facts: Facts, chosen: _Chosen) -> None:
     chosen.add("log_step_count_steps", 25, "steps between two lines of the log")
     if facts.device != "tpu":
         chosen.add("use_tpu", False, "there is none")
-
-
-def model_of(values: Flags, classes: int) -> ModelConfig:
-    """The network that these flags describe, to count what it costs."""
-    return ModelConfig(
-        values.get("model_name") or next(iter(VARIANTS)),
-        classes,
-        small_image_model=bool(values.get("small_image_model")),
-        width_coefficient=values.get("width_coefficient"),
-        depth_coefficient=values.get("depth_coefficient"),
-    )
 
 
 def num_rounds(facts: Facts) -> int:
