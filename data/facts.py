@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -85,8 +84,3 @@ def sample(paths: list[str], number: int = SAMPLE) -> Iterator[Picture]:
             features = tf.train.Example.FromString(record).features.feature
             label = features[CLASS_LABEL].int64_list.value if CLASS_LABEL in features else [0]
             yield Picture(features[IMAGE].bytes_list.value[0], label[0])
-
-
-def folder_of(data_dir: str, name: str) -> str:
-    """A part of a prepared folder."""
-    return os.path.join(data_dir, name)

@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from efficientnet.variants import VARIANTS, ModelConfig
+from efficientnet.variants import VARIANTS
 
 Flags = Mapping[str, Any]  # {flag: value}
 
 # Pixels. Up to SMALL wide, on a processor always, pictures enter as a whole and keep their resolution longer.
 SMALL, SMALL_ON_CPU, SMALLEST_SIDE = 64, 48, 24
 LARGE = 224
+UNEVEN = 2  # times as many labeled pictures of one class as of another
 FINETUNING = (0.01, 0.001)  # the rates, at batch 256, of a network that begins with trained weights
 GIB = 1 << 30
 
@@ -135,10 +136,12 @@ def choose_teacher(facts: Facts, chosen: _Chosen) -> None:
     choose_input(facts, chosen)
     choose_network(facts, chosen, number=0)
     chosen.add("train_batch_size", batch_size(facts, 20), "several steps for each pass over few labeled pictures")
-    wanted = min(max(800, 200 * facts.labeled // chosen["train_batch_size"]), 2000)
+    wanted = min(max(500, 200 * facts.labeled // chosen["train_batch_size"]), 2000)
     steps = num_steps(facts, chosen, wanted // 2 if trained else wanted)
     chosen.add("train_steps", steps, passes(facts, chosen, steps))
     choose_rate(facts, chosen, *(FINETUNING if trained else (0.05, 0.005)))
+    if facts.most >= UNEVEN * facts.fewest:
+        chosen.add("even_classes", True, f"{facts.fewest} labeled pictures of one class, {facts.most} of another")
     choose_noise(chosen, layers=1, magnitude=5)
     chosen.add("moving_average_decay", 0.98, "averages over some 50 steps, a small share of so short a training")
     choose_logs(facts, chosen)
@@ -220,7 +223,7 @@ def choose_student(facts: Facts, chosen: _Chosen, number: int, teacher: Flags) -
     chosen.add("unlabel_ratio", ratio, "unlabeled pictures for each labeled one in a step")
     chosen.add("train_batch_size", batch_size(facts, 12), f"and {ratio:g} times as many unlabeled ones")
     seen = chosen["unlabel_ratio"] * chosen["train_batch_size"]
-    wanted = min(max(600, round(15 * facts.unlabeled / seen)), 1200 if facts.device == "cpu" else 12_000)
+    wanted = min(max(700, round(15 * facts.unlabeled / seen)), 1200 if facts.device == "cpu" else 12_000)
     finetuned = bool(chosen.values.get("pretrained"))  # which students begin with, too; not with --init_model
     steps = num_steps(facts, chosen, wanted // 2 if finetuned else wanted)
     chosen.add("train_steps", steps, f"{steps * seen / facts.unlabeled:.1f} passes over the unlabeled pictures")
@@ -287,17 +290,6 @@ def choose_logs(facts: Facts, chosen: _Chosen) -> None:
     chosen.add("log_step_count_steps", 25, "steps between two lines of the log")
     if facts.device != "tpu":
         chosen.add("use_tpu", False, "there is none")
-
-
-def model_of(values: Flags, classes: int) -> ModelConfig:
-    """The network that these flags describe, to count what it costs."""
-    return ModelConfig(
-        values.get("model_name") or next(iter(VARIANTS)),
-        classes,
-        small_image_model=bool(values.get("small_image_model")),
-        width_coefficient=values.get("width_coefficient"),
-        depth_coefficient=values.get("depth_coefficient"),
-    )
 
 
 def num_rounds(facts: Facts) -> int:

@@ -128,6 +128,7 @@ OURS: dict[str, Any] = {
     "unlabeled_classes": "all",
     "flip": None,
     "minutes": None,
+    "even_classes": False,
     "fit": "crop",
     "eval_split": None,
     "use_averages": True,

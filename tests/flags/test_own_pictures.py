@@ -203,7 +203,7 @@ def test_a_recipe_for_a_time(capsys):
     assert measured["minutes"] == 600
     assert measured["second"] > 1e6
     assert noted["facts"]["effort"] == measured["effort"] != 1
-    assert config.teacher.optimizer.train_steps == pytest.approx(800 * measured["effort"], abs=1)
+    assert config.teacher.optimizer.train_steps == pytest.approx(500 * measured["effort"], abs=1)
     # It is kept: the machine is not measured again.
     assert iterate(*OWN, *TINY, "--minutes=600") == config
     assert iterate("--flagfile=run/recipe/run.flags") == config
