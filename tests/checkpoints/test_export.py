@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +86,46 @@ def test_the_saved_model_answers_as_the_averaged_network_does(exported: dict[str
     assert signature(jpegs=tf.constant(jpegs[:1]))["classes"].shape == [1]
 
 
+def test_the_saved_model_takes_pixels_and_names_its_classes(exported: dict[str, str], state: TrainingState) -> None:
+    signatures = tf.saved_model.load(exported["saved_model"]).signatures
+    pixels = np.random.default_rng(1).integers(0, 256, (2, SIZE, SIZE, 3)).astype(np.uint8)
+    expected = tf.nn.softmax(_averaged(state)(pixels)).numpy()
+    for name, dtype in (("uint8_pixels", tf.uint8), ("float_pixels", tf.float32)):
+        answer = signatures[name](pixels=tf.cast(pixels, dtype))
+        np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-6)
+    names = [name.decode() for name in signatures["class_names"]()["names"].numpy()]
+    assert names == list(TASK.class_names)
+    listed = (Path(exported["keras"]).parent / "classes.txt").read_text().splitlines()
+    assert listed == (names or [str(number) for number in range(NUM_CLASSES)])
+
+
+def test_the_keras_file_opens_without_this_project(
+    exported: dict[str, str], state: TrainingState, tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3)).astype(np.uint8)
+    np.save(tmp_path / "pixels.npy", pixels)
+    code = (
+        "import importlib.util, os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'\n"
+        "if importlib.util.find_spec('tf_keras'): os.environ['TF_USE_LEGACY_KERAS'] = '1'\n"
+        "import sys, numpy as np, tensorflow as tf\n"
+        "model = tf.keras.models.load_model(sys.argv[1])\n"
+        "np.save('logits.npy', model.predict(np.load('pixels.npy'), verbose=0))\n"
+    )
+    subprocess.run([sys.executable, "-c", code, exported["keras"]], cwd=tmp_path, check=True, capture_output=True)
+    np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), _averaged(state)(pixels), atol=1e-5)
+
+
+def test_the_tflite_file_answers_in_its_interpreter(exported: dict[str, str], state: TrainingState) -> None:
+    pixels = np.random.default_rng(1).uniform(0, 255, (1, SIZE, SIZE, 3)).astype(np.float32)
+    interpreter = tf.lite.Interpreter(exported["tflite"])
+    interpreter.allocate_tensors()
+    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.set_tensor(taken["index"], pixels)
+    interpreter.invoke()
+    expected = tf.nn.softmax(_averaged(state)(pixels)).numpy()
+    np.testing.assert_allclose(interpreter.get_tensor(given["index"]), expected, atol=1e-5)
+
+
 def test_the_h5_file_gives_a_fresh_network_the_averages(exported: dict[str, str], state: TrainingState) -> None:
     fresh = EfficientNet(tiny(), seed=5)
     fresh.load_weights(exported["weights"])
@@ -127,7 +169,9 @@ def test_raw_weights_are_exported_on_request(checkpoint: str, state: TrainingSta
     fresh.load_weights(outputs["weights"])
     for name, variable in state.model.named_variables().items():
         np.testing.assert_array_equal(fresh.named_variables()[name], variable, err_msg=name)
-    assert sorted(os.listdir(tmp_path)) == ["export.json", "model.json", "saved_model", "weights.h5"]
+    assert sorted(os.listdir(tmp_path)) == [
+        "classes.txt", "export.json", "model.json", "model.keras", "model.tflite", "saved_model", "weights.h5",
+    ]  # fmt: skip
 
 
 def test_a_large_image_network_crops_and_resizes() -> None:
@@ -175,7 +219,7 @@ def test_a_failed_export_leaves_nothing_half_done(
     monkeypatch.setattr(tf.saved_model, "save", fail)
     with pytest.raises(UserError, match=r"^--output_dir: cannot write to .*: No space left on device$"):
         export.export(ExportConfig("export", CONFIG, checkpoint, str(tmp_path), SIZE, TASK))
-    assert sorted(os.listdir(tmp_path)) == ["export.json", "model.json"]
+    assert sorted(os.listdir(tmp_path)) == ["classes.txt", "export.json", "model.json"]
 
 
 # --- in -------------------------------------------------------------------------------------------------------------
