@@ -35,7 +35,6 @@ MODES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "study": (studies.study_config, "studies.run", "run"),
 }
 
-
 RUN_A_NETWORK = ("train", "eval", "train_and_eval", "predict", "iterate", "classify", "robustness", "study")
 
 

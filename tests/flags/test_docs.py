@@ -20,6 +20,7 @@ BUILDERS: dict[str, Callable[..., Any]] = {
     "balance": build.balance_config,
     "classify": build.classify_config,
     "iterate": rounds.iterate_config,
+    "export": build.export_config,
 }
 
 
@@ -41,7 +42,7 @@ def test_every_command_builds_its_config(tmp_path, monkeypatch):
         modes.append(values.mode)
         if values.mode == "prepare":
             prepare(config)
-    one_command = ["iterate", "classify"]
+    one_command = ["iterate", "classify", "export"]
     by_stage = ["iterate", "prepare", "train_and_eval", "predict", "balance", "train_and_eval", "classify"]
     assert modes == one_command + by_stage
 

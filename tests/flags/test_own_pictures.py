@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from data.tasks import TASK_FILE
-from flags import rounds
+from flags import recipe, rounds
 from runtime.errors import UserError
 from tests.flags.parsing import PRESETS, parsed
 from training import speed
@@ -203,7 +203,9 @@ def test_a_recipe_for_a_time(capsys):
     assert measured["minutes"] == 600
     assert measured["second"] > 1e6
     assert noted["facts"]["effort"] == measured["effort"] != 1
-    assert config.teacher.optimizer.train_steps == pytest.approx(500 * measured["effort"], abs=1)
+    unhurried = recipe.training(recipe.Facts(**{**noted["facts"], "effort": 1.0}), {"train_batch_size": 4})
+    steps = next(choice.value for choice in unhurried if choice.flag == "train_steps")
+    assert config.teacher.optimizer.train_steps == pytest.approx(steps * measured["effort"], abs=1)
     # It is kept: the machine is not measured again.
     assert iterate(*OWN, *TINY, "--minutes=600") == config
     assert iterate("--flagfile=run/recipe/run.flags") == config
