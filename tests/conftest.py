@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import settings
+
+# Whoever started the tests may ignore it (`nohup`), and every process of theirs would.
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 os.environ.setdefault("NOISY_STUDENT_PROGRESS", "off")
 # XLA is asked whether it compiles our steps, not for speed: without LLVM's passes a training step takes 7 s instead of 47.

@@ -20,9 +20,10 @@ def test_a_mode_starts_without_them() -> None:
     printed = _python(
         "import sys; from runtime import imported_later, startup",
         "startup.imported('training.trainer')",
-        "print([name for name in sys.modules if imported_later._root(name)])",
+        "print(sorted({imported_later._root(name) for name in sys.modules} - {None}))",
     )
-    assert printed[-1] == "[]"
+    # What comes with tf_keras uses scipy.linalg while it is imported.
+    assert printed[-1] in (("[]",) if KERAS == "keras" else ("[]", "['scipy.linalg']"))
 
 
 def test_imported_when_used() -> None:
